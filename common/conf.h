@@ -1,0 +1,60 @@
+/*
+ * tmpnix.conf: "key = value" lines, "#" comments, one file for all programs.
+ *
+ * Every key has a default.  Unknown keys, duplicates and bad values are errors;
+ * all of them are reported, each as "file:line: ...", before the load fails.
+ * tmpnix.conf(5) has a paragraph for each key of the table in conf.c.
+ *
+ * A struct conf is const after it was loaded: any thread may read it.
+ */
+#ifndef CONF_H
+#define CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "log.h"
+
+/* The two caches of an installation: packages, and their derivations. */
+#define CACHE_MAIN "main"
+#define CACHE_DRV "drv"
+
+enum conf_store { CONF_STORE_FILE };
+
+struct conf {
+	char *state_dir; /* absolute; index.db, spool/, store/ */
+	char *store_dir; /* Nix's StoreDir, e.g. /nix/store */
+	char *url; /* http(s)://HOST[:PORT], no slash at the end */
+	bool want_mass_query;
+	uint64_t priority;
+	char *public_key_file; /* shown to people; NULL: none */
+	char *drv_public_key_file; /* the same for /drv/ */
+	uint64_t threads; /* FastCGI threads of each program */
+	char *body_dir; /* where the web server leaves bodies, or NULL */
+	uint64_t spool_min_free; /* bytes to leave free, else 507 */
+	uint64_t max_upload_size; /* bytes of one nar/ body; 0: no limit */
+	uint64_t max_meta_size; /* bytes of any other body, decoded */
+	enum conf_store asset_store;
+	uint64_t relay_workers;
+	uint64_t stop_timeout; /* seconds */
+	enum log_level log_level;
+};
+
+/*
+ * Parse the text (p, n) of a configuration; name stands for the file in the
+ * messages, which are appended to errs, a line each.  Returns a new conf, or
+ * NULL when there was any message.  No I/O.
+ */
+struct conf *conf_parse(
+    const char *p, size_t n, const char *name, struct buf *errs);
+
+/* The same for a file; one that can't be read is a message too. */
+struct conf *conf_load(const char *file, struct buf *errs);
+void conf_free(struct conf *c);
+
+/* The i-th key's name, for tests and documentation; NULL behind the last. */
+const char *conf_key(size_t i);
+
+#endif

@@ -1,0 +1,241 @@
+#include "config.h"
+
+#include "db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define BUSY_MS 5000
+/* One connection a thread: keep each small (the kernel caches the file). */
+#define CACHE_KIB "256"
+
+struct db {
+	sqlite3 *h;
+};
+
+static void
+warn(struct db *d, const char *what)
+{
+	log_warnx("index: %s: %s (%d)", what, sqlite3_errmsg(d->h),
+	    sqlite3_extended_errcode(d->h));
+}
+
+static int
+exec(struct db *d, const char *sql)
+{
+	if (sqlite3_exec(d->h, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	warn(d, sql);
+	return -1;
+}
+
+/*
+ * Switching a fresh file to WAL ignores the busy timeout (SQLite 3.40), so
+ * that of several programs starting at once some would fail: retry that one
+ * statement for as long as the timeout would have waited.
+ */
+static int
+enter_wal(struct db *d)
+{
+	const struct timespec pause = { 0, 10 * 1000 * 1000 };
+	int i, rc;
+
+	for (i = 0; i < BUSY_MS / 10; i++) {
+		rc = sqlite3_exec(
+		    d->h, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+		if (rc == SQLITE_OK)
+			return 0;
+		if (rc != SQLITE_BUSY && rc != SQLITE_LOCKED)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	warn(d, "journal_mode=WAL");
+	return -1;
+}
+
+/*
+ * Make the file, readable to our group at most: SQLite would make it readable
+ * to all.  -wal and -shm follow its mode.
+ *
+ * Only ever one that is not there: close(2) of any descriptor on a file drops
+ * every lock the process has on it, those of SQLite's other connections too,
+ * and another process that then believes to be alone spoils the database.
+ */
+static int
+create(const char *path)
+{
+	int fd;
+
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (fd == -1)
+		return errno == EEXIST ? 0 : -1;
+	return close(fd);
+}
+
+static struct db *
+open_locked(const char *path, bool full)
+{
+	struct db *d;
+
+	if ((d = calloc(1, sizeof(*d))) == NULL)
+		return NULL;
+	if (create(path) == -1) {
+		log_warn("index: open %s", path);
+		goto fail;
+	}
+	if (sqlite3_open_v2(path, &d->h,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+		NULL) != SQLITE_OK) {
+		log_warnx("index: open %s: %s", path,
+		    d->h != NULL ? sqlite3_errmsg(d->h) : "no memory");
+		goto fail;
+	}
+	sqlite3_extended_result_codes(d->h, 1);
+	sqlite3_busy_timeout(d->h, BUSY_MS);
+	if (enter_wal(d) == -1 ||
+	    exec(d,
+		full ? "PRAGMA synchronous=FULL"
+		     : "PRAGMA synchronous=NORMAL") == -1 ||
+	    exec(d, "PRAGMA foreign_keys=ON") == -1 ||
+	    exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1)
+		goto fail;
+	return d;
+fail:
+	db_close(d);
+	return NULL;
+}
+
+struct db *
+db_open(const char *path, bool full)
+{
+	/* No other thread has a lock on a file that create() is about to
+	 * close. */
+	static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+	struct db *d;
+
+	pthread_mutex_lock(&opening);
+	d = open_locked(path, full);
+	pthread_mutex_unlock(&opening);
+	return d;
+}
+
+void
+db_close(struct db *d)
+{
+	sqlite3_stmt *st;
+
+	if (d == NULL)
+		return;
+	while (d->h != NULL && (st = sqlite3_next_stmt(d->h, NULL)) != NULL)
+		sqlite3_finalize(st);
+	sqlite3_close(d->h);
+	free(d);
+}
+
+static int
+user_version(struct db *d, size_t *v)
+{
+	sqlite3_stmt *st;
+	int rc = -1;
+
+	if ((st = db_prepare(d, "PRAGMA user_version")) == NULL)
+		return -1;
+	if (db_step(d, st) == 1) {
+		*v = (size_t)sqlite3_column_int64(st, 0);
+		rc = 0;
+	}
+	sqlite3_finalize(st);
+	return rc;
+}
+
+int
+db_migrate(struct db *d, const char *const migrations[], size_t n)
+{
+	char sql[64];
+	size_t v;
+	int rc = -1;
+
+	if (user_version(d, &v) == -1)
+		return -1;
+	if (v == n)
+		return 0;
+	if (db_begin(d) == -1)
+		return -1;
+	/* Another process may have done it while we waited. */
+	if (user_version(d, &v) == -1)
+		goto out;
+	if (v > n) {
+		log_warnx("index: its version %zu is newer than this program, "
+			  "which knows %zu: upgrade tmpnix",
+		    v, n);
+		goto out;
+	}
+	for (; v < n; v++)
+		if (exec(d, migrations[v]) == -1)
+			goto out;
+	/* PRAGMA takes no parameters; the value is a number of ours. */
+	snprintf(sql, sizeof(sql), "PRAGMA user_version=%zu", n);
+	if (exec(d, sql) == 0)
+		rc = db_commit(d);
+out:
+	if (rc == -1)
+		db_rollback(d);
+	return rc;
+}
+
+int
+db_begin(struct db *d)
+{
+	return exec(d, "BEGIN IMMEDIATE");
+}
+
+int
+db_commit(struct db *d)
+{
+	return exec(d, "COMMIT");
+}
+
+void
+db_rollback(struct db *d)
+{
+	if (!sqlite3_get_autocommit(d->h))
+		exec(d, "ROLLBACK");
+}
+
+sqlite3_stmt *
+db_prepare(struct db *d, const char *sql)
+{
+	sqlite3_stmt *st = NULL;
+
+	if (sqlite3_prepare_v3(d->h, sql, -1, SQLITE_PREPARE_PERSISTENT, &st,
+		NULL) != SQLITE_OK)
+		warn(d, sql);
+	return st;
+}
+
+int
+db_step(struct db *d, sqlite3_stmt *st)
+{
+	switch (sqlite3_step(st)) {
+	case SQLITE_ROW:
+		return 1;
+	case SQLITE_DONE:
+		return 0;
+	default:
+		warn(d, sqlite3_sql(st));
+		return -1;
+	}
+}
+
+int
+db_changes(struct db *d)
+{
+	return sqlite3_changes(d->h);
+}

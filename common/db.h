@@ -1,0 +1,48 @@
+/*
+ * One SQLite connection: open, migrate, transactions, prepared statements.
+ * Knows nothing of our tables; index.c and its parts are the only users.
+ *
+ * A struct db belongs to one thread and must not cross a fork.  Every failure
+ * is logged here with SQLite's own words.
+ */
+#ifndef DB_H
+#define DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+struct db;
+
+/*
+ * Open path, made when missing, in WAL mode.  full: commits survive a power
+ * cut (synchronous=FULL), otherwise only the death of processes.
+ */
+struct db *db_open(const char *path, bool full);
+void db_close(struct db *d);
+
+/*
+ * Run those of the n migrations that the file has not seen (user_version
+ * counts them), all in one transaction.  -1 too when the file has seen more
+ * than n: a newer program made it.
+ */
+int db_migrate(struct db *d, const char *const migrations[], size_t n);
+
+/* BEGIN IMMEDIATE: waits up to 5 s for another writer. */
+int db_begin(struct db *d);
+int db_commit(struct db *d);
+/* Harmless when no transaction is open. */
+void db_rollback(struct db *d);
+
+/* Prepare a statement to be kept; freed by db_close. */
+sqlite3_stmt *db_prepare(struct db *d, const char *sql);
+
+/* Step: 1 a row, 0 done, -1 failed (logged). */
+int db_step(struct db *d, sqlite3_stmt *st);
+
+/* Rows changed by the last statement. */
+int db_changes(struct db *d);
+
+#endif

@@ -1,0 +1,212 @@
+/*
+ * The index: which objects a cache holds, where their bytes are, and who may
+ * write.  The only module that knows SQL; a backend other than SQLite would
+ * stand behind this header.
+ *
+ * One file, state_dir/index.db, in WAL mode, shared by all programs.  Tables:
+ *
+ *   asset      (cache, key): every object; state spooled, relaying, stored or
+ *              failed, size, digest, where its bytes are
+ *   path       (cache, hash part): what a narinfo says, and its text as served
+ *   reference  (cache, hash part) -> referenced hash part
+ *   token      who may push, pull, ask for derivations, administer
+ *   meta       facts about the whole index, such as its store directory
+ *
+ * A narinfo's bytes are path.narinfo: they are as durable as the index, so a
+ * narinfo has no spool file.  Every other object that is not stored yet has
+ * one, named in asset.spool.
+ *
+ * INVARIANT I2: a path row exists only with the asset row of its NAR.
+ * INVARIANT I5: asset.spool is set to NULL only in the transaction that says
+ * stored; spool files are deleted by whoever ran it, afterwards.
+ * INVARIANT I6: index_narinfo_put never changes what a path means.
+ * INVARIANT I8: no call here leaves a transaction open; readers use the WAL's
+ * snapshots and wait for nobody.
+ *
+ * A struct index is one connection and belongs to one thread.  Functions that
+ * return int: -1 means the database failed (logged here, with the statement);
+ * other values are said at each.  Strings in rows that a call filled belong to
+ * the row; index_asset_clear frees them.  Times are seconds since the epoch.
+ */
+#ifndef INDEX_H
+#define INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "hash.h"
+#include "key.h"
+#include "narinfo.h"
+#include "storepath.h"
+
+struct index;
+
+/* INDEX_WRITE: commits survive a power cut (synchronous=FULL).  The others
+ * survive kill -9 only, which is enough for tokens' last use and the like. */
+enum index_mode { INDEX_READ, INDEX_WRITE };
+
+/*
+ * Open, make or migrate the index file under state_dir.  NULL when it can't be
+ * had or is newer than this program (logged).
+ */
+struct index *index_open(const char *state_dir, enum index_mode mode);
+void index_close(struct index *ix);
+
+/*
+ * The paths of a cache are of one store directory for ever: 1 when it is
+ * store_dir (noted at the first call), 0 with the one it is in *actual.
+ */
+int index_pin_store_dir(struct index *ix, const char *cache,
+    const char *store_dir, struct buf *actual);
+
+/* Assets ---------------------------------------------------------------- */
+
+enum asset_state {
+	ASSET_SPOOLED,
+	ASSET_RELAYING,
+	ASSET_STORED,
+	ASSET_FAILED,
+};
+
+struct asset_row {
+	int64_t id;
+	char key[KEY_MAX + 1];
+	enum asset_state state;
+	uint64_t size;
+	struct digest sha256;
+	char spool[64]; /* spool file's name; "" when there is none */
+	char *url; /* where the store has it; NULL for the file store */
+	int64_t created;
+	int64_t attempts;
+};
+
+void index_asset_clear(struct asset_row *row);
+
+/* 1 and *row when there is such an object, 0 when not. */
+int index_asset_get(struct index *ix, const char *cache, const char *key,
+    struct asset_row *row);
+
+struct asset_new {
+	const char *key;
+	uint64_t size;
+	struct digest sha256;
+	const char *content_type;
+	const char *spool; /* the committed spool file */
+};
+
+enum index_put {
+	INDEX_CREATED,
+	INDEX_SAME, /* was there with the same bytes: unchanged */
+	INDEX_REPLACED, /* other bytes under the key now */
+	INDEX_CONFLICT, /* narinfo: other meaning; nothing changed */
+	INDEX_NO_NAR, /* narinfo: its NAR is not here */
+	INDEX_BAD_SIZE, /* narinfo: FileSize is not the NAR's */
+	INDEX_ERROR = -1,
+};
+
+/*
+ * Enter an object as spooled.  old (64 bytes) receives the name of a spool
+ * file that is nobody's now, "" when there is none: on CREATED and REPLACED
+ * the one the row named before, on SAME the new one.
+ */
+enum index_put index_asset_put(struct index *ix, const char *cache,
+    const struct asset_new *a, int64_t now, char old[64]);
+
+/*
+ * Enter a narinfo as spooled: its asset row, path and references in one
+ * transaction.  The NAR's asset must be there with ni's digest; a missing
+ * FileSize is filled in.  Equal meaning (narinfo_same) merges the signatures
+ * into the one that was there and keeps everything else of it: SAME when none
+ * was new, REPLACED otherwise.
+ * With INDEX_BAD_SIZE, *nar_size is the NAR's size.
+ */
+enum index_put index_narinfo_put(struct index *ix, const char *cache,
+    struct narinfo *ni, const char *store_dir, int64_t now, uint64_t *nar_size);
+
+/*
+ * The text of a path's narinfo as served: 1 and appended to text (NULL: don't),
+ * 0 when unknown.  *size is the length in both cases of 1.
+ */
+int index_narinfo_get(struct index *ix, const char *cache,
+    const char *hash_part, struct buf *text, size_t *size);
+
+/* Relay ----------------------------------------------------------------- */
+
+/*
+ * Claim up to max rows for owner (an instance's id) until now + lease: spooled
+ * ones whose time has come, NARs and other objects first, a narinfo only when
+ * its NAR and all narinfos it references are stored (I4; itself
+ * excepted).  *n rows are filled, state RELAYING.  Returns 0.
+ */
+int index_claim(struct index *ix, const char *cache, const char *owner,
+    int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n);
+
+/*
+ * In one transaction: rows (claimed by owner) are stored.  A row whose bytes
+ * were replaced meanwhile stays spooled.  done[i] says whether row i is stored
+ * now; its spool file may go.  url may be NULL.  Returns 0.
+ */
+int index_stored(struct index *ix, const char *owner,
+    const struct asset_row *rows, size_t n, bool *done);
+
+/* Give row back: spooled again from retry_at on, or failed when permanent. */
+int index_unclaim(struct index *ix, const char *owner,
+    const struct asset_row *row, const char *why, int64_t retry_at,
+    bool permanent);
+
+/* All claims of owner return to spooled. */
+int index_release(struct index *ix, const char *owner);
+
+/* Is a spool file named by any row?  1, or 0. */
+int index_spool_used(struct index *ix, const char *name);
+
+/* Status ---------------------------------------------------------------- */
+
+struct index_status {
+	struct {
+		uint64_t count;
+		uint64_t bytes;
+	} state[4]; /* by enum asset_state */
+	uint64_t paths;
+	uint64_t nar_bytes; /* sum of NarSize */
+	int64_t oldest; /* created of the oldest not stored; 0: none */
+	char last_error[256]; /* "" when there is none */
+	char last_error_key[KEY_MAX + 1];
+};
+
+int index_status(struct index *ix, const char *cache, struct index_status *st);
+
+/* Tokens ---------------------------------------------------------------- */
+
+#define SCOPE_PUSH 1u
+#define SCOPE_PULL 2u
+#define SCOPE_DRV 4u
+#define SCOPE_ADMIN 8u
+
+#define TOKEN_NAME_MAX 64
+
+struct token {
+	char name[TOKEN_NAME_MAX + 1];
+	struct digest secret; /* SHA-256 of the secret */
+	unsigned int scopes;
+	int64_t created;
+	int64_t expires; /* 0: never */
+	int64_t last_used; /* 0: never; to the minute */
+};
+
+/* 1 when added, 0 when the name is taken. */
+int index_token_add(struct index *ix, const struct token *t);
+/* 1 when removed, 0 when there is none of that name. */
+int index_token_remove(struct index *ix, const char *name);
+/* 1 and *t when a token has this digest of its secret, 0 when none. */
+int index_token_find(
+    struct index *ix, const struct digest *secret, struct token *t);
+/* Note a use, when the last one noted is a minute old or older. */
+int index_token_used(struct index *ix, const struct token *t, int64_t now);
+/* Call each for all, by name; stops when it returns non-zero. */
+int index_token_each(
+    struct index *ix, int (*each)(const struct token *t, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * What the parts of the index share: the connection, the statements, binding.
+ * For index.c, index_relay.c and index_token.c only.
+ */
+#ifndef INDEX_DB_H
+#define INDEX_DB_H
+
+#include "db.h"
+#include "index.h"
+
+enum statement {
+	ST_ASSET_GET,
+	ST_ASSET_INSERT,
+	ST_ASSET_REPLACE,
+	ST_PATH_GET,
+	ST_PATH_INSERT,
+	ST_PATH_TEXT,
+	ST_REFERENCE_INSERT,
+	ST_META_GET,
+	ST_META_SET,
+	ST_CLAIM_OBJECT,
+	ST_CLAIM_NARINFO,
+	ST_CLAIM_SET,
+	ST_STORED,
+	ST_UNCLAIM,
+	ST_EXPIRE,
+	ST_RELEASE,
+	ST_SPOOL_USED,
+	ST_STATUS_ASSET,
+	ST_STATUS_PATH,
+	ST_STATUS_ERROR,
+	ST_TOKEN_INSERT,
+	ST_TOKEN_DELETE,
+	ST_TOKEN_FIND,
+	ST_TOKEN_USED,
+	ST_TOKEN_EACH,
+	ST_MAX
+};
+
+struct index {
+	struct db *db;
+	sqlite3_stmt *st[ST_MAX];
+};
+
+/*
+ * The statement, prepared at its first use; NULL when that failed.  Whoever
+ * used one hands it to index_done, which resets and unbinds it: no statement
+ * keeps a snapshot open or a pointer that is no longer good.
+ */
+sqlite3_stmt *index_stmt(struct index *ix, enum statement which);
+void index_done(sqlite3_stmt *st);
+
+/* Bind from 1 on.  NULL text binds NULL; the caller's memory is used. */
+void index_bind_text(sqlite3_stmt *st, int at, const char *s);
+void index_bind_digest(sqlite3_stmt *st, int at, const struct digest *d);
+
+/* Step a statement that returns nothing, and be done with it: 0 or -1. */
+int index_run(struct index *ix, sqlite3_stmt *st);
+
+/* Column at as a C string of less than size bytes: "" when NULL or longer. */
+void index_column_text(sqlite3_stmt *st, int at, char *out, size_t size);
+void index_column_digest(sqlite3_stmt *st, int at, struct digest *d);
+
+/* The columns ASSET_COLUMNS of index.c into *row. */
+int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
+
+#endif

@@ -1,0 +1,159 @@
+#include "config.h"
+
+#include "index.h"
+
+#include "index_db.h"
+
+/* Append the rows of one claim statement; 0 or -1. */
+static int
+select_rows(struct index *ix, enum statement which, const char *cache,
+    int64_t now, struct asset_row *rows, size_t max, size_t *n)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if (*n == max)
+		return 0;
+	if ((st = index_stmt(ix, which)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	sqlite3_bind_int64(st, 3, (int64_t)(max - *n));
+	while ((rc = db_step(ix->db, st)) == 1) {
+		if (index_column_asset(st, &rows[*n]) == -1) {
+			rc = -1;
+			break;
+		}
+		(*n)++;
+	}
+	index_done(st);
+	return rc;
+}
+
+/* Claims whose lease has run out return: their owner is gone. */
+static int
+expire(struct index *ix, const char *cache, int64_t now)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_EXPIRE)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	return index_run(ix, st);
+}
+
+static int
+mark(struct index *ix, const char *owner, int64_t lease, struct asset_row *rows,
+    size_t n)
+{
+	sqlite3_stmt *st;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if ((st = index_stmt(ix, ST_CLAIM_SET)) == NULL)
+			return -1;
+		sqlite3_bind_int64(st, 1, rows[i].id);
+		index_bind_text(st, 2, owner);
+		sqlite3_bind_int64(st, 3, lease);
+		if (index_run(ix, st) == -1)
+			return -1;
+		rows[i].state = ASSET_RELAYING;
+		rows[i].attempts++;
+	}
+	return 0;
+}
+
+int
+index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
+    int64_t lease, struct asset_row *rows, size_t max, size_t *n)
+{
+	size_t i;
+	int rc = -1;
+
+	*n = 0;
+	if (db_begin(ix->db) == -1)
+		return -1;
+	if (expire(ix, cache, now) == 0 &&
+	    select_rows(ix, ST_CLAIM_OBJECT, cache, now, rows, max, n) == 0 &&
+	    select_rows(ix, ST_CLAIM_NARINFO, cache, now, rows, max, n) == 0 &&
+	    mark(ix, owner, now + lease, rows, *n) == 0 &&
+	    db_commit(ix->db) == 0)
+		rc = 0;
+	db_rollback(ix->db);
+	if (rc == -1) {
+		for (i = 0; i < *n; i++)
+			index_asset_clear(&rows[i]);
+		*n = 0;
+	}
+	return rc;
+}
+
+int
+index_stored(struct index *ix, const char *owner, const struct asset_row *rows,
+    size_t n, bool *done)
+{
+	sqlite3_stmt *st;
+	size_t i;
+	int rc = -1;
+
+	if (db_begin(ix->db) == -1)
+		return -1;
+	for (i = 0; i < n; i++) {
+		if ((st = index_stmt(ix, ST_STORED)) == NULL)
+			goto out;
+		sqlite3_bind_int64(st, 1, rows[i].id);
+		index_bind_text(st, 2, owner);
+		index_bind_digest(st, 3, &rows[i].sha256);
+		index_bind_text(st, 4, rows[i].url);
+		if (index_run(ix, st) == -1)
+			goto out;
+		done[i] = db_changes(ix->db) == 1;
+	}
+	rc = db_commit(ix->db);
+out:
+	db_rollback(ix->db);
+	return rc;
+}
+
+int
+index_unclaim(struct index *ix, const char *owner, const struct asset_row *row,
+    const char *why, int64_t retry_at, bool permanent)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_UNCLAIM)) == NULL)
+		return -1;
+	sqlite3_bind_int64(st, 1, row->id);
+	index_bind_text(st, 2, owner);
+	index_bind_digest(st, 3, &row->sha256);
+	index_bind_text(st, 4, permanent ? "failed" : "spooled");
+	index_bind_text(st, 5, why);
+	sqlite3_bind_int64(st, 6, retry_at);
+	return index_run(ix, st);
+}
+
+int
+index_release(struct index *ix, const char *owner)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_RELEASE)) == NULL)
+		return -1;
+	index_bind_text(st, 1, owner);
+	return index_run(ix, st);
+}
+
+int
+index_spool_used(struct index *ix, const char *name)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_SPOOL_USED)) == NULL)
+		return -1;
+	index_bind_text(st, 1, name);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc;
+}

@@ -1,0 +1,566 @@
+#include "config.h"
+
+#include "spool.h"
+
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base32.h"
+#include "file.h"
+#include "log.h"
+
+#define READ_CHUNK ((size_t)128 << 10)
+#define LOCK_SUFFIX ".lock"
+
+/* A body to be removed at a time; a list in that order. */
+struct retired {
+	struct retired *next;
+	int64_t at;
+	char name[SPOOL_NAME_MAX + 1];
+};
+
+struct spool_dir {
+	int dir;
+	int incoming;
+	int ready;
+	int lock;
+	char instance[SPOOL_INSTANCE_LEN + 1];
+	atomic_uint_fast64_t counter;
+	pthread_mutex_t mutex; /* of the list */
+	struct retired *first;
+	struct retired **last;
+};
+
+struct spool {
+	struct spool_dir *sd;
+	int fd;
+	char name[SPOOL_NAME_MAX + 1];
+	bool in_incoming; /* the name exists there */
+	uint64_t size;
+	uint64_t limit;
+	struct hash *hash;
+};
+
+/* Our part of a name: what stands before the first dot. */
+static bool
+name_instance(const char *name, char instance[SPOOL_INSTANCE_LEN + 1])
+{
+	if (strcspn(name, ".") != SPOOL_INSTANCE_LEN)
+		return false;
+	memcpy(instance, name, SPOOL_INSTANCE_LEN);
+	instance[SPOOL_INSTANCE_LEN] = '\0';
+	return true;
+}
+
+/*
+ * Is this instance gone?  Its lock is held as long as it lives.  The caller
+ * holds the start lock, so that no lock is between creation and flock.
+ */
+static bool
+instance_dead(struct spool_dir *sd, const char *instance)
+{
+	char lock[SPOOL_INSTANCE_LEN + sizeof(LOCK_SUFFIX)];
+	bool dead;
+	int fd;
+
+	snprintf(lock, sizeof(lock), "%s" LOCK_SUFFIX, instance);
+	if ((fd = openat(sd->dir, lock, O_RDONLY | O_CLOEXEC)) == -1)
+		return errno == ENOENT;
+	dead = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	close(fd);
+	return dead;
+}
+
+/* Call each for every name in the directory dirfd. */
+static int
+each_name(int dirfd,
+    void (*each)(struct spool_dir *sd, const char *name, void *arg),
+    struct spool_dir *sd, void *arg)
+{
+	struct dirent *de;
+	DIR *d;
+	int fd;
+
+	if ((fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return -1;
+	if ((d = fdopendir(fd)) == NULL) {
+		close(fd);
+		return -1;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (de->d_name[0] != '.')
+			each(sd, de->d_name, arg);
+	closedir(d);
+	return 0;
+}
+
+struct recovery {
+	int (*used)(const char *name, void *arg);
+	void (*dead)(const char *instance, void *arg);
+	void *arg;
+	unsigned int removed;
+};
+
+static void
+recover_incoming(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	char instance[SPOOL_INSTANCE_LEN + 1];
+
+	if (name_instance(name, instance) && !instance_dead(sd, instance))
+		return;
+	if (unlinkat(sd->incoming, name, 0) == -1)
+		log_warn("spool: remove incoming/%s", name);
+	else
+		r->removed++;
+}
+
+static void
+recover_ready(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	char instance[SPOOL_INSTANCE_LEN + 1];
+
+	if (name_instance(name, instance) && !instance_dead(sd, instance))
+		return;
+	if (r->used(name, r->arg) != 0)
+		return;
+	if (unlinkat(sd->ready, name, 0) == -1)
+		log_warn("spool: remove ready/%s", name);
+	else
+		r->removed++;
+}
+
+static void
+recover_lock(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	char instance[SPOOL_INSTANCE_LEN + 1];
+
+	if (!name_instance(name, instance) ||
+	    strcmp(name + SPOOL_INSTANCE_LEN, LOCK_SUFFIX) != 0 ||
+	    !instance_dead(sd, instance))
+		return;
+	r->dead(instance, r->arg);
+	if (unlinkat(sd->dir, name, 0) == -1)
+		log_warn("spool: remove %s", name);
+}
+
+/* Take a lock of our own, under a name nobody had. */
+static int
+take_instance(struct spool_dir *sd)
+{
+	char lock[SPOOL_INSTANCE_LEN + sizeof(LOCK_SUFFIX)];
+	uint8_t id[SPOOL_INSTANCE_LEN / 2];
+
+	if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
+		return -1;
+	hex_encode(id, sizeof(id), sd->instance);
+	snprintf(lock, sizeof(lock), "%s" LOCK_SUFFIX, sd->instance);
+	sd->lock =
+	    openat(sd->dir, lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (sd->lock == -1 || flock(sd->lock, LOCK_EX | LOCK_NB) == -1)
+		return -1;
+	return 0;
+}
+
+/* One starts at a time: see instance_dead. */
+static int
+start(struct spool_dir *sd, struct recovery *r)
+{
+	int fd, rc = -1;
+
+	fd = openat(sd->dir, "start", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1 || flock(fd, LOCK_EX) == -1)
+		goto out;
+	if (each_name(sd->incoming, recover_incoming, sd, r) == -1 ||
+	    each_name(sd->ready, recover_ready, sd, r) == -1 ||
+	    each_name(sd->dir, recover_lock, sd, r) == -1 ||
+	    take_instance(sd) == -1)
+		goto out;
+	rc = 0;
+out:
+	if (fd != -1)
+		close(fd);
+	return rc;
+}
+
+static struct spool_dir *
+open_dirs(const char *state_dir, bool create)
+{
+	struct spool_dir *sd;
+	int state = -1;
+
+	if ((sd = calloc(1, sizeof(*sd))) == NULL)
+		return NULL;
+	sd->dir = sd->incoming = sd->ready = sd->lock = -1;
+	pthread_mutex_init(&sd->mutex, NULL);
+	sd->last = &sd->first;
+	if ((state = file_open_dir(AT_FDCWD, state_dir, 0755, false)) == -1 ||
+	    (sd->dir = file_open_dir(state, "spool", 0755, create)) == -1 ||
+	    (sd->incoming = file_open_dir(sd->dir, "incoming", 0700, create)) ==
+		-1 ||
+	    (sd->ready = file_open_dir(sd->dir, "ready", 0755, create)) == -1) {
+		log_warn("spool: %s/spool", state_dir);
+		spool_close(sd);
+		sd = NULL;
+	}
+	if (state != -1)
+		close(state);
+	return sd;
+}
+
+struct spool_dir *
+spool_open(const char *state_dir, int (*used)(const char *name, void *arg),
+    void (*dead)(const char *instance, void *arg), void *arg)
+{
+	struct recovery r = { used, dead, arg, 0 };
+	struct spool_dir *sd;
+
+	if ((sd = open_dirs(state_dir, true)) == NULL)
+		return NULL;
+	if (start(sd, &r) == -1) {
+		log_warn("spool: %s/spool", state_dir);
+		spool_close(sd);
+		return NULL;
+	}
+	if (r.removed > 0)
+		log_info("spool: removed %u unfinished or finished files",
+		    r.removed);
+	return sd;
+}
+
+struct spool_dir *
+spool_open_read(const char *state_dir)
+{
+	return open_dirs(state_dir, false);
+}
+
+void
+spool_close(struct spool_dir *sd)
+{
+	struct retired *t;
+
+	if (sd == NULL)
+		return;
+	while ((t = sd->first) != NULL) {
+		sd->first = t->next;
+		free(t);
+	}
+	pthread_mutex_destroy(&sd->mutex);
+	/*
+	 * The lock file stays: the next start finds it unlocked and gives back
+	 * what this instance still had claimed.
+	 */
+	if (sd->lock != -1)
+		close(sd->lock);
+	if (sd->ready != -1)
+		close(sd->ready);
+	if (sd->incoming != -1)
+		close(sd->incoming);
+	if (sd->dir != -1)
+		close(sd->dir);
+	free(sd);
+}
+
+const char *
+spool_instance(const struct spool_dir *sd)
+{
+	return sd->instance;
+}
+
+int
+spool_free_bytes(const struct spool_dir *sd, uint64_t *bytes)
+{
+	struct statvfs v;
+
+	if (fstatvfs(sd->dir, &v) == -1) {
+		log_warn("spool: statvfs");
+		return -1;
+	}
+	*bytes = (uint64_t)v.f_bavail * v.f_frsize;
+	return 0;
+}
+
+/* What errno means for the body at hand. */
+static enum spool_rc
+failed(const struct spool *s, const char *what)
+{
+	enum spool_rc rc = SPOOL_ERROR;
+
+	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+		rc = SPOOL_FULL;
+	log_warn("spool: %s incoming/%s", what, s->name);
+	return rc;
+}
+
+enum spool_rc
+spool_new(struct spool_dir *sd, uint64_t limit, struct spool **out)
+{
+	struct spool *s;
+
+	*out = NULL;
+	if ((s = calloc(1, sizeof(*s))) == NULL ||
+	    (s->hash = hash_new()) == NULL) {
+		free(s);
+		return SPOOL_ERROR;
+	}
+	s->sd = sd;
+	s->fd = -1;
+	s->limit = limit;
+	snprintf(s->name, sizeof(s->name), "%s.%llu", sd->instance,
+	    (unsigned long long)atomic_fetch_add(&sd->counter, 1));
+	*out = s;
+	return SPOOL_OK;
+}
+
+/* The file itself is made by the first byte: a hand-over needs none. */
+static int
+create(struct spool *s)
+{
+	if (s->fd != -1)
+		return 0;
+	/* Readable by the web server, which sends it while it is spooled. */
+	s->fd = openat(s->sd->incoming, s->name,
+	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (s->fd == -1)
+		return -1;
+	s->in_incoming = true;
+	return fchmod(s->fd, 0644);
+}
+
+enum spool_rc
+spool_write(struct spool *s, const void *p, size_t n)
+{
+	if (n > s->limit - s->size)
+		return SPOOL_LIMIT;
+	if (create(s) == -1)
+		return failed(s, "create");
+	if (file_write_all(s->fd, p, n) == -1)
+		return failed(s, "write");
+	hash_add(s->hash, p, n);
+	s->size += n;
+	return SPOOL_OK;
+}
+
+/* Open path below body_dir without following a link out of it. */
+static int
+open_body(const char *body_dir, const char *path, int *dir, const char **rest)
+{
+	size_t n = strlen(body_dir);
+	struct stat st;
+	int fd;
+
+	errno = EPERM;
+	if (strncmp(path, body_dir, n) != 0 || path[n] != '/')
+		return -1;
+	for (*rest = path + n; **rest == '/'; (*rest)++)
+		;
+	if (strstr(*rest, "..") != NULL)
+		return -1;
+	if ((*dir = file_open_dir(AT_FDCWD, body_dir, 0, false)) == -1)
+		return -1;
+	fd = openat(*dir, *rest, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		errno = EINVAL;
+		return -1;
+	}
+	return fd;
+}
+
+/* Hash the whole of the file, counting. */
+static enum spool_rc
+hash_file(struct spool *s)
+{
+	char *chunk;
+	ssize_t r;
+	enum spool_rc rc = SPOOL_OK;
+
+	if ((chunk = malloc(READ_CHUNK)) == NULL)
+		return SPOOL_ERROR;
+	if (lseek(s->fd, 0, SEEK_SET) == -1) {
+		rc = failed(s, "seek");
+		goto out;
+	}
+	while ((r = file_read_full(s->fd, chunk, READ_CHUNK)) > 0) {
+		if ((size_t)r > s->limit - s->size) {
+			rc = SPOOL_LIMIT;
+			goto out;
+		}
+		hash_add(s->hash, chunk, (size_t)r);
+		s->size += (uint64_t)r;
+	}
+	if (r == -1)
+		rc = failed(s, "read");
+out:
+	free(chunk);
+	return rc;
+}
+
+enum spool_rc
+spool_take(struct spool *s, const char *body_dir, const char *path)
+{
+	const char *rest;
+	uint64_t copied;
+	int dir = -1, fd = -1;
+	enum spool_rc rc = SPOOL_ERROR;
+
+	if ((fd = open_body(body_dir, path, &dir, &rest)) == -1) {
+		log_warn("spool: body file %s", path);
+		goto out;
+	}
+	if (linkat(dir, rest, s->sd->incoming, s->name, 0) == 0) {
+		s->in_incoming = true;
+		s->fd = fd;
+		fd = -1;
+		if (fchmod(s->fd, 0644) == -1) {
+			rc = failed(s, "chmod");
+			goto out;
+		}
+	} else if (create(s) == -1) {
+		rc = failed(s, "create");
+		goto out;
+	} else if (file_copy(fd, s->fd, &copied) == -1) {
+		rc = failed(s, "copy");
+		goto out;
+	}
+	rc = hash_file(s);
+out:
+	if (fd != -1)
+		close(fd);
+	if (dir != -1)
+		close(dir);
+	return rc;
+}
+
+uint64_t
+spool_size(const struct spool *s)
+{
+	return s->size;
+}
+
+void
+spool_digest(struct spool *s, struct digest *d)
+{
+	hash_final(s->hash, d);
+}
+
+int
+spool_fd(const struct spool *s)
+{
+	if (s->fd != -1 && lseek(s->fd, 0, SEEK_SET) == -1)
+		return -1;
+	return s->fd;
+}
+
+enum spool_rc
+spool_commit(struct spool *s, char name[SPOOL_NAME_MAX + 1])
+{
+	/* An empty body has no file yet. */
+	if (create(s) == -1)
+		return failed(s, "create");
+	if (fsync(s->fd) == -1)
+		return failed(s, "fsync");
+	if (renameat(s->sd->incoming, s->name, s->sd->ready, s->name) == -1)
+		return failed(s, "rename");
+	s->in_incoming = false;
+	/*
+	 * ready/ holds the name we answer for.  Should incoming/ still show it
+	 * after a power cut, the next start removes that second name.
+	 */
+	if (file_sync_dir(s->sd->ready) == -1) {
+		unlinkat(s->sd->ready, s->name, 0);
+		return failed(s, "fsync ready/ for");
+	}
+	memcpy(name, s->name, sizeof(s->name));
+	return SPOOL_OK;
+}
+
+void
+spool_free(struct spool *s)
+{
+	if (s == NULL)
+		return;
+	if (s->in_incoming && unlinkat(s->sd->incoming, s->name, 0) == -1)
+		log_warn("spool: remove incoming/%s", s->name);
+	if (s->fd != -1)
+		close(s->fd);
+	hash_free(s->hash);
+	free(s);
+}
+
+int
+spool_read(const struct spool_dir *sd, const char *name)
+{
+	return openat(sd->ready, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int
+spool_ready_dir(const struct spool_dir *sd)
+{
+	return sd->ready;
+}
+
+void
+spool_remove(const struct spool_dir *sd, const char *name)
+{
+	if (unlinkat(sd->ready, name, 0) == -1 && errno != ENOENT)
+		log_warn("spool: remove ready/%s", name);
+}
+
+void
+spool_retire(struct spool_dir *sd, const char *name, int64_t now)
+{
+	struct retired *t;
+
+	if ((t = calloc(1, sizeof(*t))) == NULL)
+		return; /* the next start removes it */
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->at = now + SPOOL_GRACE;
+	pthread_mutex_lock(&sd->mutex);
+	*sd->last = t;
+	sd->last = &t->next;
+	pthread_mutex_unlock(&sd->mutex);
+}
+
+/* Take the first off the list if its time has come. */
+static struct retired *
+take_retired(struct spool_dir *sd, int64_t now)
+{
+	struct retired *t;
+
+	pthread_mutex_lock(&sd->mutex);
+	if ((t = sd->first) != NULL && t->at <= now) {
+		if ((sd->first = t->next) == NULL)
+			sd->last = &sd->first;
+	} else
+		t = NULL;
+	pthread_mutex_unlock(&sd->mutex);
+	return t;
+}
+
+void
+spool_reap(struct spool_dir *sd, int64_t now)
+{
+	struct retired *t;
+
+	while ((t = take_retired(sd, now)) != NULL) {
+		spool_remove(sd, t->name);
+		free(t);
+	}
+}

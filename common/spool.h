@@ -1,0 +1,124 @@
+/*
+ * The spool: bodies on their way from a client to the asset store.
+ *
+ * Under state_dir/spool:
+ *   <instance>.lock        held (flock) for as long as the instance lives
+ *   incoming/<instance>.N  being written; worth nothing
+ *   ready/<instance>.N     complete, checked, fsynced; a row of the index
+ *                          names it until the asset is stored
+ *
+ * ASSUMPTION: rename(2) and link(2) are atomic, and after fsync of a file and
+ * of its directory both survive a power cut.
+ * INVARIANT I1: a name that spool_commit returned stays readable until
+ * spool_remove, whatever crashes.
+ * INVARIANT: a name is used once, so that removing it never takes the bytes of
+ * another key, nor of the same key's next version.
+ *
+ * Crash points of a PUT: before the rename the file lies in incoming/ and goes
+ * at the next start; between the rename and the index's commit it lies in
+ * ready/ with no row, and goes then too (the client got no answer and sends
+ * again); after the commit it stays until the relay's commit says stored; after
+ * that it has no row and goes.
+ *
+ * Several instances may share a state_dir: what is left behind is recognised
+ * by its instance's lock, which nobody holds any more.
+ *
+ * A struct spool_dir may be used from any thread; a struct spool belongs to
+ * one.  Failures are logged here.
+ */
+#ifndef SPOOL_H
+#define SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hash.h"
+
+struct spool_dir;
+struct spool;
+
+#define SPOOL_NAME_MAX 63
+#define SPOOL_INSTANCE_LEN 16
+
+/*
+ * Open the spool under state_dir, made when missing, as a new instance.
+ * What dead instances left in incoming/ is removed; for each file in ready/
+ * of a dead instance used(name, arg) decides: 0 removes it.  dead(instance,
+ * arg) is called once for each dead instance, after that.  NULL on failure.
+ */
+struct spool_dir *spool_open(const char *state_dir,
+    int (*used)(const char *name, void *arg),
+    void (*dead)(const char *instance, void *arg), void *arg);
+/* Open for reading only: no instance, nothing is cleaned. */
+struct spool_dir *spool_open_read(const char *state_dir);
+void spool_close(struct spool_dir *sd);
+
+/* This instance's id: SPOOL_INSTANCE_LEN hex digits. */
+const char *spool_instance(const struct spool_dir *sd);
+
+/* Bytes free for us on the spool's file system: 0, or -1. */
+int spool_free_bytes(const struct spool_dir *sd, uint64_t *bytes);
+
+enum spool_rc {
+	SPOOL_OK,
+	SPOOL_FULL, /* no space left, or over the quota */
+	SPOOL_LIMIT, /* more bytes than the limit */
+	SPOOL_ERROR,
+};
+
+/* A new body of at most limit bytes. */
+enum spool_rc spool_new(
+    struct spool_dir *sd, uint64_t limit, struct spool **out);
+
+/* Append to the body; after anything but SPOOL_OK only spool_free is left. */
+enum spool_rc spool_write(struct spool *s, const void *p, size_t n);
+
+/*
+ * Take the file path under body_dir (a directory's absolute path; path begins
+ * with it) as the body: by a hard link, by a copy where that can't be.  The
+ * web server's own name of it stays the web server's.  Instead of spool_write.
+ * SPOOL_ERROR too when path leads out of body_dir or is no regular file.
+ */
+enum spool_rc spool_take(
+    struct spool *s, const char *body_dir, const char *path);
+
+/* What was written so far. */
+uint64_t spool_size(const struct spool *s);
+
+/* Its SHA-256; call once, when the body is complete. */
+void spool_digest(struct spool *s, struct digest *d);
+
+/* A descriptor on the body, at its beginning, that stays the spool's. */
+int spool_fd(const struct spool *s);
+
+/*
+ * The body is complete and right: fsync it and move it into ready/ for good,
+ * its name into name.  s is spent: free it.  On failure nothing is left.
+ */
+enum spool_rc spool_commit(struct spool *s, char name[SPOOL_NAME_MAX + 1]);
+
+/* Free s; a body that was not committed is removed.  NULL is harmless. */
+void spool_free(struct spool *s);
+
+/* Open a committed body for reading; -1 with errno set (not logged). */
+int spool_read(const struct spool_dir *sd, const char *name);
+
+/* The directory and file that hold it, for whoever links it: a descriptor
+ * that stays sd's. */
+int spool_ready_dir(const struct spool_dir *sd);
+
+/* Remove a committed body that no row ever named. */
+void spool_remove(const struct spool_dir *sd, const char *name);
+
+/*
+ * Remove a committed body that no row names any more, but not yet: a web
+ * server may have been told its name a moment ago and open it now.  spool_reap
+ * removes those that were retired SPOOL_GRACE seconds before now, or earlier;
+ * what is not reaped goes at the next start.
+ */
+#define SPOOL_GRACE 10
+void spool_retire(struct spool_dir *sd, const char *name, int64_t now);
+void spool_reap(struct spool_dir *sd, int64_t now);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * The embedded default: <state_dir>/<dir>/<key>, so that the directory by
+ * itself is a static binary cache any web server can serve.
+ *
+ * A body in the spool is on the same file system and enters by a hard link;
+ * rename(2) puts it in place, so a reader sees the old file or the new one.
+ */
+#include "config.h"
+
+#include "asset.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "key.h"
+#include "log.h"
+
+/* Temporary names begin with a dot: no key does, and no server lists them. */
+#define TEMP_MAX 64
+#define FLUSH_BATCH 64
+
+struct asset_file {
+	struct asset_store store;
+	int root;
+	atomic_uint_fast64_t counter;
+};
+
+static enum asset_rc
+failed(const char *what, const char *key, struct buf *why)
+{
+	char text[128];
+
+	buf_addf(why, "file store: %s %s: %s", what, key,
+	    strerror_r(errno, text, sizeof(text)));
+	return ASSET_RETRY;
+}
+
+/*
+ * Open the directory that holds key, made when missing, and point *name at
+ * key's last segment.
+ */
+static int
+open_parent(
+    struct asset_file *af, const char *key, const char **name, bool create)
+{
+	char dir[KEY_MAX + 1];
+	char *p;
+	size_t n;
+
+	if ((*name = strrchr(key, '/')) == NULL) {
+		*name = key;
+		return file_open_dir(af->root, ".", 0, false);
+	}
+	n = (size_t)(*name - key);
+	if (n > KEY_MAX) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(dir, key, n);
+	dir[n] = '\0';
+	(*name)++;
+	/* build-trace-v2/<drv>/ is the deepest there is. */
+	if (create && (p = strchr(dir, '/')) != NULL) {
+		*p = '\0';
+		if (mkdirat(af->root, dir, 0755) == -1 && errno != EEXIST)
+			return -1;
+		*p = '/';
+	}
+	return file_open_dir(af->root, dir, 0755, create);
+}
+
+/* Put the bytes of src under a temporary name in dir. */
+static int
+place(const struct asset_source *src, int dir, const char *temp)
+{
+	uint64_t copied;
+	int fd, rc = -1, saved;
+
+	if (src->fd != -1 && linkat(src->dir, src->name, dir, temp, 0) == 0)
+		return 0;
+	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd == -1)
+		return -1;
+	if (fchmod(fd, 0644) == 0) {
+		if (src->fd == -1)
+			rc = file_write_all(fd, src->p, src->size);
+		else if (lseek(src->fd, 0, SEEK_SET) == 0)
+			rc = file_copy(src->fd, fd, &copied);
+	}
+	saved = errno;
+	if (close(fd) == -1 && rc == 0)
+		return -1;
+	errno = saved;
+	return rc;
+}
+
+static enum asset_rc
+file_put(struct asset_store *as, const struct asset_source *src, char **url,
+    struct buf *why)
+{
+	struct asset_file *af = (struct asset_file *)as;
+	char temp[TEMP_MAX];
+	const char *name;
+	enum asset_rc rc = ASSET_OK;
+	int dir;
+
+	*url = NULL;
+	if ((dir = open_parent(af, src->key, &name, true)) == -1)
+		return failed("open the directory of", src->key, why);
+	snprintf(temp, sizeof(temp), ".put.%ld.%llu", (long)getpid(),
+	    (unsigned long long)atomic_fetch_add(&af->counter, 1));
+	/* A namesake is the leftover of a crash: nobody else has our pid. */
+	if (unlinkat(dir, temp, 0) == -1 && errno != ENOENT)
+		rc = failed("remove the old temporary of", src->key, why);
+	else if (place(src, dir, temp) == -1)
+		rc = failed("write", src->key, why);
+	else if (renameat(dir, temp, dir, name) == -1)
+		rc = failed("rename", src->key, why);
+	/* Renaming a link over another link of the same file leaves both. */
+	if (unlinkat(dir, temp, 0) == -1 && errno != ENOENT && rc == ASSET_OK)
+		rc = failed("remove the temporary of", src->key, why);
+	close(dir);
+	return rc;
+}
+
+/*
+ * One syncfs(2) for the batch: cheaper than two fsyncs for each object.  It
+ * waits for the data and the directories, and reports what failed.
+ */
+static enum asset_rc
+file_flush(struct asset_store *as, struct buf *why)
+{
+	struct asset_file *af = (struct asset_file *)as;
+
+	if (syncfs(af->root) == -1)
+		return failed("sync", "store", why);
+	return ASSET_OK;
+}
+
+static enum asset_rc
+file_confirm(struct asset_store *as, const struct asset_source *src,
+    const char *url, struct buf *why)
+{
+	struct asset_file *af = (struct asset_file *)as;
+	struct stat st;
+
+	(void)url;
+	if (fstatat(af->root, src->key, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return failed("read back", src->key, why);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != src->size) {
+		buf_addf(why, "file store: %s has %lld bytes instead of %llu",
+		    src->key, (long long)st.st_size,
+		    (unsigned long long)src->size);
+		return ASSET_RETRY;
+	}
+	return ASSET_OK;
+}
+
+static enum asset_rc
+file_remove(struct asset_store *as, const char *key, struct buf *why)
+{
+	struct asset_file *af = (struct asset_file *)as;
+
+	if (unlinkat(af->root, key, 0) == -1 && errno != ENOENT)
+		return failed("remove", key, why);
+	return ASSET_OK;
+}
+
+static int
+file_open(struct asset_store *as, const char *key)
+{
+	struct asset_file *af = (struct asset_file *)as;
+
+	return openat(af->root, key, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void
+file_close(struct asset_store *as)
+{
+	struct asset_file *af = (struct asset_file *)as;
+
+	close(af->root);
+	free(af);
+}
+
+static const struct asset_ops file_ops = {
+	.name = "file",
+	.batch = FLUSH_BATCH,
+	.put = file_put,
+	.flush = file_flush,
+	.confirm = file_confirm,
+	.remove = file_remove,
+	.open = file_open,
+	.close = file_close,
+};
+
+struct asset_store *
+asset_file_open(const char *state_dir, const char *dir)
+{
+	struct asset_file *af;
+	int state;
+
+	if ((af = calloc(1, sizeof(*af))) == NULL)
+		return NULL;
+	af->store.ops = &file_ops;
+	af->store.dir = dir;
+	af->root = -1;
+	if ((state = file_open_dir(AT_FDCWD, state_dir, 0, false)) != -1) {
+		af->root = file_open_dir(state, dir, 0755, true);
+		close(state);
+	}
+	if (af->root == -1) {
+		log_warn("file store: %s/%s", state_dir, dir);
+		free(af);
+		return NULL;
+	}
+	return &af->store;
+}

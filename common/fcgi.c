@@ -1,0 +1,694 @@
+#include "config.h"
+
+#include "fcgi.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fcgiapp.h>
+
+#include "file.h"
+#include "log.h"
+#include "num.h"
+
+#define BACKLOG 1024
+/* Handlers keep their big buffers on the heap; SQLite asks for little. */
+#define STACK_BYTES ((size_t)512 << 10)
+#define HEADER_VALUE_MAX 2048
+#define SEND_CHUNK ((size_t)64 << 10)
+/* An unread rest of up to this many bytes is read, to keep the connection. */
+#define DRAIN_MAX ((int64_t)64 << 10)
+
+struct request {
+	FCGX_Request *fx;
+	enum http_method method;
+	char *path;
+	char *query; /* in path's memory, or NULL */
+	int64_t length;
+	int64_t taken; /* bytes read from the stream */
+	bool check;
+
+	int status;
+	struct buf headers;
+	struct buf body;
+	bool has_length; /* no body, but this Content-Length */
+	int fd; /* -1: no file */
+	off_t offset;
+	uint64_t size;
+};
+
+struct worker {
+	struct server *server;
+	pthread_t thread;
+	bool started;
+	FCGX_Request fx;
+	void *state;
+	atomic_bool busy; /* in a handler, or sending */
+	atomic_bool done;
+};
+
+struct server {
+	const struct fcgi_program *prog;
+	int fd;
+	atomic_bool stopping;
+	atomic_uint requests;
+};
+
+/* The request ------------------------------------------------------------ */
+
+enum http_method
+request_method(const struct request *r)
+{
+	return r->method;
+}
+
+const char *
+request_path(const struct request *r)
+{
+	return r->path;
+}
+
+const char *
+request_query(const struct request *r)
+{
+	return r->query;
+}
+
+const char *
+request_param(const struct request *r, const char *name)
+{
+	const char *v = FCGX_GetParam(name, r->fx->envp);
+
+	return v != NULL && v[0] != '\0' ? v : NULL;
+}
+
+int64_t
+request_length(const struct request *r)
+{
+	return r->length;
+}
+
+bool
+request_is_check(const struct request *r)
+{
+	return r->check;
+}
+
+ssize_t
+request_read(struct request *r, void *p, size_t n)
+{
+	int want = n > INT32_MAX ? INT32_MAX : (int)n, got;
+
+	if (r->length < 0 || r->taken > r->length)
+		return -1;
+	if (want == 0 || r->taken == r->length)
+		return 0;
+	if ((int64_t)want > r->length - r->taken)
+		want = (int)(r->length - r->taken);
+	got = FCGX_GetStr(p, want, r->fx->in);
+	/* A peer that died looks like end of file: it came too early. */
+	if (got <= 0 || FCGX_GetError(r->fx->in) != 0)
+		return -1;
+	r->taken += got;
+	return got;
+}
+
+/* The reply -------------------------------------------------------------- */
+
+void
+reply_header(struct request *r, const char *name, const char *fmt, ...)
+{
+	char value[HEADER_VALUE_MAX];
+	va_list ap;
+	int i, n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	for (i = 0; i < n && i < HEADER_VALUE_MAX; i++)
+		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
+			break;
+	if (n < 0 || i != n || n >= HEADER_VALUE_MAX) {
+		log_warnx("reply: header %s dropped: unfit value", name);
+		return;
+	}
+	buf_addf(&r->headers, "%s: %s\r\n", name, value);
+}
+
+int
+reply_text(struct request *r, int status, const char *fmt, ...)
+{
+	char line[900];
+	va_list ap;
+	size_t i;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	/* One line of printable ASCII, whatever a peer put into it. */
+	for (i = 0; line[i] != '\0'; i++)
+		if ((unsigned char)line[i] < 0x20 ||
+		    (unsigned char)line[i] >= 0x7f)
+			line[i] = '?';
+	reply_header(r, "Content-Type", "text/plain; charset=utf-8");
+	buf_clear(&r->body);
+	buf_addf(&r->body, "%s\n", line);
+	return status;
+}
+
+int
+reply_buf(struct request *r, int status, struct buf *b)
+{
+	struct buf empty = BUF_INIT;
+
+	buf_free(&r->body);
+	r->body = *b;
+	*b = empty; /* r's now */
+	return status;
+}
+
+int
+reply_file(struct request *r, int status, int fd, off_t offset, uint64_t length)
+{
+	r->fd = fd;
+	r->offset = offset;
+	r->size = length;
+	return status;
+}
+
+int
+reply_length(struct request *r, int status, uint64_t length)
+{
+	r->has_length = true;
+	r->size = length;
+	return status;
+}
+
+int
+reply_empty(struct request *r, int status)
+{
+	buf_clear(&r->body);
+	return status;
+}
+
+static const char *
+reason(int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} reasons[] = {
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 204, "No Content" },
+		{ 206, "Partial Content" },
+		{ 302, "Found" },
+		{ 304, "Not Modified" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 409, "Conflict" },
+		{ 411, "Length Required" },
+		{ 413, "Content Too Large" },
+		{ 415, "Unsupported Media Type" },
+		{ 416, "Range Not Satisfiable" },
+		{ 422, "Unprocessable Content" },
+		{ 424, "Failed Dependency" },
+		{ 429, "Too Many Requests" },
+		{ 500, "Internal Server Error" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 507, "Insufficient Storage" },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (reasons[i].status == status)
+			return reasons[i].text;
+	return "Unknown";
+}
+
+/*
+ * nginx's auth_request knows 2xx, 401 and 403 only: a refusal's own status and
+ * sentence travel in headers and nginx answers with them.
+ */
+static int
+as_check(struct request *r, int status)
+{
+	if (status >= 200 && status < 300) {
+		buf_clear(&r->headers);
+		buf_clear(&r->body);
+		return 204;
+	}
+	if (r->body.len > 0 && r->body.p[r->body.len - 1] == '\n')
+		r->body.p[--r->body.len] = '\0';
+	reply_header(r, "X-Tmpnix-Status", "%d", status);
+	reply_header(r, "X-Tmpnix-Why", "%s", buf_str(&r->body));
+	buf_clear(&r->body);
+	return 403;
+}
+
+static uint64_t
+reply_size(const struct request *r)
+{
+	return r->fd != -1 || r->has_length ? r->size : r->body.len;
+}
+
+static int
+put_all(struct request *r, const char *p, size_t n)
+{
+	return FCGX_PutStr(p, (int)n, r->fx->out) == (int)n ? 0 : -1;
+}
+
+/* Send r->size bytes of r->fd. */
+static int
+send_file(struct request *r)
+{
+	uint64_t left = r->size;
+	char *chunk;
+	ssize_t n = 0;
+	size_t want;
+
+	if ((chunk = malloc(SEND_CHUNK)) == NULL)
+		return -1;
+	while (left > 0) {
+		want = left < SEND_CHUNK ? (size_t)left : SEND_CHUNK;
+		n = pread(r->fd, chunk, want, r->offset);
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0 || put_all(r, chunk, (size_t)n) == -1)
+			break;
+		r->offset += n;
+		left -= (uint64_t)n;
+	}
+	free(chunk);
+	return left == 0 ? 0 : -1;
+}
+
+static void
+send_reply(struct request *r, int status)
+{
+	struct buf head = BUF_INIT;
+
+	if (r->check)
+		status = as_check(r, status);
+	r->status = status;
+	buf_addf(&head, "Status: %d %s\r\n", status, reason(status));
+	buf_add(&head, buf_str(&r->headers), r->headers.len);
+	if (status != 204 && status != 304)
+		buf_addf(&head, "Content-Length: %llu\r\n",
+		    (unsigned long long)reply_size(r));
+	buf_adds(&head, "\r\n");
+	/* The peer may be gone: there is nobody to tell. */
+	if (put_all(r, head.p, head.len) == 0 && r->method != HTTP_HEAD &&
+	    status != 204 && status != 304 && !r->has_length) {
+		if (r->fd != -1)
+			send_file(r);
+		else if (r->body.len > 0)
+			put_all(r, r->body.p, r->body.len);
+	}
+	buf_free(&head);
+}
+
+/* The front -------------------------------------------------------------- */
+
+static enum http_method
+parse_method(const char *s)
+{
+	static const struct {
+		const char *name;
+		enum http_method method;
+	} methods[] = {
+		{ "GET", HTTP_GET },
+		{ "HEAD", HTTP_HEAD },
+		{ "PUT", HTTP_PUT },
+		{ "POST", HTTP_POST },
+	};
+	size_t i;
+
+	for (i = 0; s != NULL && i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (strcmp(s, methods[i].name) == 0)
+			return methods[i].method;
+	return HTTP_OTHER;
+}
+
+/* Take SCRIPT_NAME off REQUEST_URI and split it at the "?". */
+static int
+parse_target(struct request *r)
+{
+	const char *uri = request_param(r, "REQUEST_URI");
+	const char *prefix = request_param(r, "SCRIPT_NAME");
+	size_t n;
+
+	if (uri == NULL)
+		return -1;
+	n = prefix == NULL ? 0 : strlen(prefix);
+	if (n > 0 && prefix[n - 1] == '/')
+		n--;
+	if (n > 0 && strncmp(uri, prefix, n) != 0)
+		return -1;
+	uri += n;
+	if (*uri == '/')
+		uri++;
+	else if (*uri != '\0' && *uri != '?')
+		return -1;
+	if ((r->path = strdup(uri)) == NULL)
+		return -1;
+	if ((r->query = strchr(r->path, '?')) != NULL)
+		*r->query++ = '\0';
+	return 0;
+}
+
+static void
+parse_length(struct request *r)
+{
+	const char *s = request_param(r, "CONTENT_LENGTH");
+	uint64_t n;
+
+	r->length = -1;
+	if (s != NULL && num_parse(s, strlen(s), INT64_MAX, &n) == 0)
+		r->length = (int64_t)n;
+}
+
+static bool
+route_matches(const struct route *t, const char *path)
+{
+	if (t->flags & ROUTE_EXACT)
+		return strcmp(path, t->pattern) == 0;
+	return strncmp(path, t->pattern, strlen(t->pattern)) == 0;
+}
+
+/* The route for r, or NULL with the methods that others of its path take. */
+static const struct route *
+find_route(const struct fcgi_program *prog, const struct request *r,
+    unsigned int *allowed)
+{
+	const struct route *t;
+
+	*allowed = 0;
+	for (t = prog->routes; t->methods != 0; t++) {
+		if (!route_matches(t, r->path))
+			continue;
+		if ((t->methods & (unsigned int)r->method) != 0)
+			return t;
+		*allowed |= t->methods;
+		/* The most particular path decides alone. */
+		if (t->flags & ROUTE_EXACT)
+			break;
+	}
+	return NULL;
+}
+
+static int
+refuse_method(struct request *r, unsigned int allowed)
+{
+	struct buf allow = BUF_INIT;
+	int status;
+
+	if (allowed & HTTP_GET)
+		buf_adds(&allow, "GET, HEAD");
+	if (allowed & HTTP_PUT)
+		buf_addf(&allow, "%sPUT", allow.len > 0 ? ", " : "");
+	if (allowed & HTTP_POST)
+		buf_addf(&allow, "%sPOST", allow.len > 0 ? ", " : "");
+	reply_header(r, "Allow", "%s", buf_str(&allow));
+	status =
+	    reply_text(r, 405, "this address takes %s only", buf_str(&allow));
+	buf_free(&allow);
+	return status;
+}
+
+static int
+answer(struct worker *w, struct request *r)
+{
+	const struct fcgi_program *prog = w->server->prog;
+	const struct route *t;
+	unsigned int allowed;
+	int status;
+
+	if (parse_target(r) == -1)
+		return reply_empty(r, 404);
+	if ((t = find_route(prog, r, &allowed)) == NULL)
+		return allowed == 0 ? reply_empty(r, 404)
+				    : refuse_method(r, allowed);
+	if (w->state == NULL &&
+	    (w->state = prog->state_new(prog->shared)) == NULL)
+		return reply_text(r, 500, "the server can't open its index");
+	if (t->scope != 0 &&
+	    (status = prog->authorize(w->state, r, t->scope)) != 0)
+		return status;
+	if ((t->flags & ROUTE_BODY) && r->length == -1)
+		return reply_text(r, 411, "a PUT needs a Content-Length");
+	return t->handler(w->state, r);
+}
+
+/* Read what is left of a short body; false when the rest is too long. */
+static bool
+drain(struct request *r)
+{
+	char chunk[4096];
+
+	if (r->check || r->length <= r->taken ||
+	    request_param(r, "TMPNIX_BODY_FILE") != NULL)
+		return true;
+	if (r->length - r->taken > DRAIN_MAX)
+		return false;
+	while (request_read(r, chunk, sizeof(chunk)) > 0)
+		;
+	return r->taken == r->length;
+}
+
+/* Serve one request; false when its connection can't be used again. */
+static bool
+serve(struct worker *w)
+{
+	struct request r;
+	const char *role;
+	char id[16];
+	bool clean;
+
+	memset(&r, 0, sizeof(r));
+	r.fx = &w->fx;
+	r.fd = -1;
+	snprintf(
+	    id, sizeof(id), "%08x", atomic_fetch_add(&w->server->requests, 1));
+	log_request(id);
+	r.method = parse_method(FCGX_GetParam("REQUEST_METHOD", w->fx.envp));
+	role = request_param(&r, "TMPNIX_ROLE");
+	r.check = role != NULL && strcmp(role, "check") == 0;
+	parse_length(&r);
+	send_reply(&r, answer(w, &r));
+	clean = drain(&r);
+	log_request(NULL);
+
+	if (r.fd != -1)
+		close(r.fd);
+	free(r.path);
+	buf_free(&r.headers);
+	buf_free(&r.body);
+	return clean;
+}
+
+/* Threads ---------------------------------------------------------------- */
+
+static void *
+work(void *arg)
+{
+	struct worker *w = arg;
+	struct server *srv = w->server;
+	bool clean;
+	int rc;
+
+	if (FCGX_InitRequest(&w->fx, srv->fd, FCGI_FAIL_ACCEPT_ON_INTR) != 0)
+		fatalx("libfcgi: no memory");
+	while (!atomic_load(&srv->stopping)) {
+		rc = FCGX_Accept_r(&w->fx);
+		if (rc == 0) {
+			atomic_store(&w->busy, true);
+			clean = serve(w);
+			FCGX_Finish_r(&w->fx);
+			if (!clean || atomic_load(&srv->stopping))
+				FCGX_Free(&w->fx, 1);
+			atomic_store(&w->busy, false);
+		} else if (rc == -EMFILE || rc == -ENFILE) {
+			errno = -rc;
+			log_warn("accept: pausing");
+			sleep(1);
+		} else if (rc != -EINTR && rc != -ECONNABORTED) {
+			if (!atomic_load(&srv->stopping)) {
+				errno = rc < 0 ? -rc : EIO;
+				log_warn("accept");
+				raise(SIGTERM);
+			}
+			break;
+		}
+	}
+	FCGX_Free(&w->fx, 1);
+	if (w->state != NULL)
+		srv->prog->state_free(w->state);
+	atomic_store(&w->done, true);
+	return NULL;
+}
+
+static int
+start_workers(struct server *srv, struct worker *w, size_t n)
+{
+	pthread_attr_t attr;
+	size_t i;
+	int rc = 0;
+
+	if (pthread_attr_init(&attr) != 0)
+		return -1;
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	for (i = 0; i < n && rc == 0; i++) {
+		w[i].server = srv;
+		rc = pthread_create(&w[i].thread, &attr, work, &w[i]);
+		w[i].started = rc == 0;
+	}
+	pthread_attr_destroy(&attr);
+	if (rc == 0)
+		return 0;
+	errno = rc;
+	return -1;
+}
+
+/*
+ * Wait for the workers, at most timeout seconds.  One that sits on a kept
+ * connection waits for its peer's next request: shutting that down ends it.
+ */
+static int
+stop_workers(
+    struct server *srv, struct worker *w, size_t n, unsigned int timeout)
+{
+	const struct timespec pause = { 0, 10 * 1000 * 1000 };
+	unsigned long rounds = (unsigned long)timeout * 100;
+	size_t i, left;
+
+	FCGX_ShutdownPending();
+	shutdown(srv->fd, SHUT_RDWR);
+	for (;;) {
+		left = 0;
+		for (i = 0; i < n; i++) {
+			if (!w[i].started || atomic_load(&w[i].done))
+				continue;
+			left++;
+			if (!atomic_load(&w[i].busy) && w[i].fx.ipcFd > 2)
+				shutdown(w[i].fx.ipcFd, SHUT_RDWR);
+		}
+		if (left == 0)
+			break;
+		if (rounds-- == 0)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	for (i = 0; i < n; i++)
+		if (w[i].started)
+			pthread_join(w[i].thread, NULL);
+	return 0;
+}
+
+int
+fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
+    unsigned int stop_timeout)
+{
+	struct server srv = { prog, fd, false, 0 };
+	struct worker *w = NULL;
+	sigset_t set;
+	int sig, rc = -1;
+
+	/* Hands a listening socket to libfcgi, and calms SIGPIPE. */
+	if (FCGX_Init() != 0 || (w = calloc(n, sizeof(*w))) == NULL) {
+		log_warnx("libfcgi: no memory");
+		return -1;
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (start_workers(&srv, w, n) == -1)
+		log_warn("start threads");
+	else if (sigwait(&set, &sig) == 0)
+		log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
+	atomic_store(&srv.stopping, true);
+	if ((rc = stop_workers(&srv, w, n, stop_timeout)) == -1) {
+		log_warnx("requests still open after stop_timeout are cut");
+		return -1; /* the threads still use w */
+	}
+	free(w);
+	return rc;
+}
+
+/* Listening -------------------------------------------------------------- */
+
+bool
+fcgi_is_socket(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+}
+
+/* Does anybody answer on this socket? */
+static bool
+answers(const struct sockaddr_un *sa)
+{
+	bool yes;
+	int fd;
+
+	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1)
+		return false;
+	yes = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0;
+	close(fd);
+	return yes;
+}
+
+int
+fcgi_listen(const char *path, mode_t mode)
+{
+	struct sockaddr_un sa;
+	struct stat st;
+	int fd = -1;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof(sa.sun_path)) {
+		log_warnx("%s: a socket's path has at most %zu bytes", path,
+		    sizeof(sa.sun_path) - 1);
+		return -1;
+	}
+	memcpy(sa.sun_path, path, strlen(path));
+	if (lstat(path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode)) {
+			log_warnx("%s: exists and is no socket", path);
+			return -1;
+		}
+		if (answers(&sa)) {
+			log_warnx("%s: another program listens there", path);
+			return -1;
+		}
+		unlink(path);
+	}
+	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1 ||
+	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == -1 ||
+	    chmod(path, mode) == -1 || listen(fd, BACKLOG) == -1) {
+		log_warn("listen on %s", path);
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}

@@ -1,0 +1,129 @@
+/*
+ * FastCGI requests: threads, the accept loop, routes, replies.  The only
+ * module that knows libfcgi; it knows nothing of SQL, keys or stores.
+ *
+ * A program gives a static table of routes, callbacks that make and free what
+ * one thread needs (its database connection), and one that decides who may do
+ * what.  The front answers by itself: 404 for a path no route has, 405 + Allow
+ * for a method none has, 401/403 as authorize says, 411 without a
+ * Content-Length where a body is needed.  HEAD is answered wherever GET is.
+ *
+ * What the web server sends (RFC 3875 and our own): REQUEST_METHOD,
+ * REQUEST_URI (raw), SCRIPT_NAME (the prefix to take off), CONTENT_LENGTH,
+ * HTTP_*, and
+ *   TMPNIX_ROLE=check   an authentication subrequest: everything that can be
+ *                       said before the body is read, as 204 or as 403 with
+ *                       X-Tmpnix-Status and X-Tmpnix-Why
+ *   TMPNIX_SEND=x-accel files may be answered with X-Accel-Redirect
+ *   TMPNIX_BODY_FILE    the body lies in this file instead of the stream
+ */
+#ifndef FCGI_H
+#define FCGI_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+
+enum http_method {
+	HTTP_GET = 1,
+	HTTP_HEAD = 2,
+	HTTP_PUT = 4,
+	HTTP_POST = 8,
+	HTTP_OTHER = 16,
+};
+
+struct request;
+
+enum http_method request_method(const struct request *r);
+/* Below SCRIPT_NAME, percent-encoded as sent, without the leading slash and
+ * the query.  Valid until the handler returns, as all strings here. */
+const char *request_path(const struct request *r);
+/* What stands behind the first "?"; NULL when there is none. */
+const char *request_query(const struct request *r);
+/* A FastCGI parameter, NULL when it was not sent or is empty. */
+const char *request_param(const struct request *r, const char *name);
+/* The declared length of the body; -1 when there is none. */
+int64_t request_length(const struct request *r);
+/* Is this the check before the body (TMPNIX_ROLE=check)? */
+bool request_is_check(const struct request *r);
+
+/*
+ * Read from the body's stream: bytes read, 0 at its end, -1 when the client or
+ * the web server went away before Content-Length bytes came.
+ */
+ssize_t request_read(struct request *r, void *p, size_t n);
+
+/*
+ * What a handler answers with: the return value is the status; these add the
+ * rest.  Nothing is sent before the handler has returned.
+ */
+
+/* A header; a value with control characters or over 2 KiB is dropped (and
+ * logged): it can't have come from us. */
+void reply_header(struct request *r, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The body is one line of text/plain; returns status for "return". */
+int reply_text(struct request *r, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The body, handed over: *b is empty afterwards. */
+int reply_buf(struct request *r, int status, struct buf *b);
+
+/*
+ * The body is length bytes of fd from offset on.  fd is closed when they were
+ * sent, or when they were not.
+ */
+int reply_file(
+    struct request *r, int status, int fd, off_t offset, uint64_t length);
+
+/* For HEAD-like answers: no body, but this Content-Length. */
+int reply_length(struct request *r, int status, uint64_t length);
+
+/* No body at all. */
+int reply_empty(struct request *r, int status);
+
+#define ROUTE_BODY 1u /* needs Content-Length */
+#define ROUTE_EXACT                                                            \
+	2u /* the path must equal the pattern; else: begin with it */
+
+struct route {
+	unsigned int methods; /* bits of enum http_method */
+	const char *pattern;
+	unsigned int flags;
+	unsigned int scope; /* 0: open to all; else for authorize */
+	int (*handler)(void *state, struct request *r);
+};
+
+struct fcgi_program {
+	const struct route *routes; /* the first that matches, for each
+				     * method; ended by methods == 0 */
+	/* A thread's own state, made at its first request; NULL: answer 500 */
+	void *(*state_new)(void *shared);
+	void (*state_free)(void *state);
+	void *shared;
+	/* 0, or the status of a refusal, already filled in by a reply_ call */
+	int (*authorize)(void *state, struct request *r, unsigned int scope);
+};
+
+/*
+ * Serve requests accepted from the listening socket fd with n threads until
+ * SIGTERM or SIGINT.  The caller has these blocked already, in every thread.
+ * Open requests are finished, connections kept open are shut down, for at most
+ * stop_timeout seconds.  0, or -1 when threads were still busy then.
+ */
+int fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
+    unsigned int stop_timeout);
+
+/* Listen on a unix socket at path with this mode; an old one is replaced when
+ * nobody answers on it.  -1 (logged). */
+int fcgi_listen(const char *path, mode_t mode);
+
+/* Is fd a listening socket? */
+bool fcgi_is_socket(int fd);
+
+#endif

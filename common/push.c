@@ -1,0 +1,503 @@
+#include "config.h"
+
+#include "push.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "decode.h"
+#include "file.h"
+#include "hash.h"
+#include "key.h"
+#include "log.h"
+#include "narinfo.h"
+
+#define CHUNK ((size_t)64 << 10)
+#define CACHE_INFO_MAX 4096
+
+/* One PUT under way. */
+struct put {
+	struct push *p;
+	struct request *r;
+	struct key key;
+	enum encoding encoding;
+};
+
+/* Before the body ---------------------------------------------------------- */
+
+/* The most bytes a body may have as it is sent. */
+static uint64_t
+body_limit(const struct put *u)
+{
+	const struct conf *c = u->p->conf;
+
+	switch (u->key.kind) {
+	case KEY_NAR:
+		return c->max_upload_size == 0 ? INT64_MAX : c->max_upload_size;
+	case KEY_NARINFO:
+		return NARINFO_MAX;
+	case KEY_CACHE_INFO:
+		return CACHE_INFO_MAX;
+	default:
+		return c->max_meta_size;
+	}
+}
+
+static int
+check_size(struct put *u)
+{
+	uint64_t length = (uint64_t)request_length(u->r);
+	uint64_t limit = body_limit(u), avail;
+	uint64_t keep = u->p->conf->spool_min_free;
+
+	if (length > limit)
+		return reply_text(u->r, 413,
+		    "%s: %" PRIu64 " bytes are over the limit of %" PRIu64,
+		    u->key.s, length, limit);
+	if (spool_free_bytes(u->p->spool, &avail) == -1)
+		return 0; /* writing will tell */
+	if (avail < keep || avail - keep < length)
+		return reply_text(u->r, 507,
+		    "%s: the server's spool is full: %" PRIu64
+		    " bytes free, %" PRIu64 " of them kept (spool_min_free)",
+		    u->key.s, avail, keep);
+	return 0;
+}
+
+/*
+ * A Content-Encoding is undone before anything is stored, so that every client
+ * can read it back.  A NAR's compression is part of its key, not an encoding:
+ * Nix 2.8 fails on one that has both.
+ */
+static int
+check_encoding(struct put *u)
+{
+	const char *s = request_param(u->r, "HTTP_CONTENT_ENCODING");
+
+	u->encoding = encoding_parse(s);
+	if (u->encoding == ENCODING_UNKNOWN)
+		return reply_text(u->r, 415,
+		    "%s: unknown Content-Encoding: use one of " ENCODING_NAMES
+		    " or none",
+		    u->key.s);
+	if (u->encoding != ENCODING_NONE && u->key.kind == KEY_NAR)
+		return reply_text(u->r, 415,
+		    "%s: a NAR must not have a Content-Encoding", u->key.s);
+	return 0;
+}
+
+static int
+admit(struct put *u)
+{
+	int status;
+
+	if (key_from_request(
+		request_path(u->r), request_query(u->r), &u->key) == -1)
+		return reply_text(u->r, 400,
+		    "this is not a key of a Nix binary cache, such as "
+		    "<hash>.narinfo or nar/<hash>.nar.xz");
+	if ((status = check_encoding(u)) != 0)
+		return status;
+	return check_size(u);
+}
+
+/* The body ---------------------------------------------------------------- */
+
+/* Our own fault, after the body: see push.h. */
+static int
+fault(struct put *u)
+{
+	return reply_text(u->r, 424,
+	    "%s: the server could not store it; its log says why", u->key.s);
+}
+
+static int
+spool_status(struct put *u, enum spool_rc rc)
+{
+	switch (rc) {
+	case SPOOL_OK:
+		return 0;
+	case SPOOL_FULL:
+		return reply_text(
+		    u->r, 507, "%s: the server's spool is full", u->key.s);
+	case SPOOL_LIMIT:
+		return reply_text(
+		    u->r, 413, "%s: the body is too large", u->key.s);
+	case SPOOL_ERROR:
+		break;
+	}
+	return fault(u);
+}
+
+/* From the connection into s. */
+static int
+stream_body(struct put *u, struct spool *s)
+{
+	enum spool_rc rc = SPOOL_OK;
+	char *chunk;
+	ssize_t n;
+
+	if ((chunk = malloc(CHUNK)) == NULL)
+		return fault(u);
+	while ((n = request_read(u->r, chunk, CHUNK)) > 0)
+		if ((rc = spool_write(s, chunk, (size_t)n)) != SPOOL_OK)
+			break;
+	free(chunk);
+	if (n == -1)
+		log_info("PUT %s: cut off after %" PRIu64 " of %" PRId64
+			 " bytes",
+		    u->key.s, spool_size(s), request_length(u->r));
+	return spool_status(u, rc);
+}
+
+/* The whole body as sent, into a new spool file. */
+static int
+take_body(struct put *u, struct spool **out)
+{
+	const char *file = request_param(u->r, "TMPNIX_BODY_FILE");
+	uint64_t length = (uint64_t)request_length(u->r);
+	enum spool_rc rc;
+	int status;
+
+	rc = spool_new(u->p->spool, body_limit(u), out);
+	if (rc != SPOOL_OK)
+		return spool_status(u, rc);
+	if (file == NULL)
+		status = stream_body(u, *out);
+	else if (u->p->conf->body_dir == NULL) {
+		log_warnx("the web server hands bodies over as files: set "
+			  "body_dir to its directory for them");
+		status = fault(u);
+	} else
+		status = spool_status(
+		    u, spool_take(*out, u->p->conf->body_dir, file));
+	if (status == 0 && spool_size(*out) != length)
+		status = reply_text(u->r, 400,
+		    "%s: the body has %" PRIu64
+		    " bytes, its Content-Length says %" PRIu64,
+		    u->key.s, spool_size(*out), length);
+	return status;
+}
+
+/*
+ * Undo the Content-Encoding of from: call sink for each piece, at most limit
+ * bytes in all.
+ */
+static int
+decode_body(struct put *u, struct spool *from, uint64_t limit,
+    enum spool_rc (*sink)(void *arg, const void *p, size_t n), void *arg)
+{
+	enum spool_rc rc = SPOOL_OK;
+	struct decode *d = NULL;
+	uint64_t total = 0;
+	char *chunk = NULL;
+	ssize_t n = 0;
+	int status;
+
+	/* An empty body has no file. */
+	if (spool_size(from) == 0 && u->encoding == ENCODING_NONE)
+		return 0;
+	if (spool_fd(from) == -1 || (chunk = malloc(CHUNK)) == NULL ||
+	    (d = decode_new(u->encoding, spool_fd(from))) == NULL) {
+		status = spool_size(from) == 0
+		    ? reply_text(u->r, 400, "%s: the body is empty", u->key.s)
+		    : fault(u);
+		goto out;
+	}
+	while (rc == SPOOL_OK && (n = decode_read(d, chunk, CHUNK)) > 0) {
+		total += (uint64_t)n;
+		rc = total > limit ? SPOOL_LIMIT : sink(arg, chunk, (size_t)n);
+	}
+	status = spool_status(u, rc);
+	if (n == -1)
+		status = reply_text(u->r, 400,
+		    "%s: the body does not match its Content-Encoding: %s",
+		    u->key.s, decode_error(d));
+out:
+	decode_free(d);
+	free(chunk);
+	return status;
+}
+
+static enum spool_rc
+sink_buf(void *arg, const void *p, size_t n)
+{
+	struct buf *b = arg;
+
+	buf_add(b, p, n);
+	return buf_failed(b) ? SPOOL_ERROR : SPOOL_OK;
+}
+
+static enum spool_rc
+sink_spool(void *arg, const void *p, size_t n)
+{
+	return spool_write(arg, p, n);
+}
+
+/* Entering ---------------------------------------------------------------- */
+
+static int
+entered(struct put *u, int status, uint64_t size)
+{
+	log_info("PUT %s: %d, %" PRIu64 " bytes, token %s", u->key.s, status,
+	    size, u->p->token.name);
+	if (u->p->entered != NULL)
+		u->p->entered(u->p->arg);
+	return reply_empty(u->r, status);
+}
+
+static int
+refused(struct put *u, int status)
+{
+	log_info("PUT %s: refused with %d, token %s", u->key.s, status,
+	    u->p->token.name);
+	return status;
+}
+
+/* A complete and right body becomes an asset. */
+static int
+enter_asset(struct put *u, struct spool *s, const struct digest *d)
+{
+	struct asset_new a = { .key = u->key.s };
+	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
+	const int64_t now = (int64_t)time(NULL);
+	enum index_put put;
+	enum spool_rc rc;
+
+	if ((rc = spool_commit(s, name)) != SPOOL_OK)
+		return spool_status(u, rc);
+	a.size = spool_size(s);
+	a.sha256 = *d;
+	a.content_type = key_content_type(u->key.kind);
+	a.spool = name;
+	put = index_asset_put(u->p->index, u->p->cache, &a, now, old);
+	if (put == INDEX_ERROR) {
+		spool_remove(u->p->spool, name);
+		return fault(u);
+	}
+	/* Ours when they are known already, else an older version's. */
+	if (put == INDEX_SAME)
+		spool_remove(u->p->spool, name);
+	else if (old[0] != '\0')
+		spool_retire(u->p->spool, old, now);
+	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
+}
+
+static int
+put_nar(struct put *u, struct spool *s)
+{
+	char got[DIGEST_BASE32 + 1];
+	struct digest d;
+
+	spool_digest(s, &d);
+	if (!digest_equal(&d, &u->key.file_hash)) {
+		digest_to_base32(&d, got);
+		return reply_text(u->r, 400,
+		    "%s: the body's SHA-256 is %s, not what its name says",
+		    u->key.s, got);
+	}
+	return enter_asset(u, s, &d);
+}
+
+/* Logs, listings, realisations, debug information: any bytes, stored plain. */
+static int
+put_plain(struct put *u, struct spool *s)
+{
+	struct spool *plain = NULL;
+	struct digest d;
+	int status;
+
+	if (u->encoding == ENCODING_NONE) {
+		spool_digest(s, &d);
+		return enter_asset(u, s, &d);
+	}
+	status = spool_status(
+	    u, spool_new(u->p->spool, u->p->conf->max_meta_size, &plain));
+	if (status == 0)
+		status = decode_body(
+		    u, s, u->p->conf->max_meta_size, sink_spool, plain);
+	if (status == 0) {
+		spool_digest(plain, &d);
+		status = enter_asset(u, plain, &d);
+	}
+	spool_free(plain);
+	return status;
+}
+
+static int
+enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
+{
+	uint64_t nar_size;
+
+	switch (index_narinfo_put(u->p->index, u->p->cache, ni,
+	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
+	case INDEX_CREATED:
+		return entered(u, 201, size);
+	case INDEX_SAME:
+	case INDEX_REPLACED:
+		return entered(u, 200, size);
+	case INDEX_CONFLICT:
+		return reply_text(u->r, 409,
+		    "%s: %s is here with another NarHash, NarSize, name or "
+		    "references: a path's contents can't change",
+		    u->key.s, ni->base);
+	case INDEX_NO_NAR:
+		return reply_text(u->r, 409,
+		    "%s: its NAR %s is not here: send that first", u->key.s,
+		    ni->nar.s);
+	case INDEX_BAD_SIZE:
+		return reply_text(u->r, 400,
+		    "%s: FileSize is %" PRIu64 ", but %s has %" PRIu64 " bytes",
+		    u->key.s, ni->file_size, ni->nar.s, nar_size);
+	case INDEX_ERROR:
+		break;
+	}
+	return fault(u);
+}
+
+static int
+put_narinfo(struct put *u, struct spool *s)
+{
+	struct buf text = BUF_INIT_MAX(NARINFO_MAX);
+	struct narinfo *ni = NULL;
+	char err[256];
+	int status;
+
+	if ((status = decode_body(u, s, NARINFO_MAX, sink_buf, &text)) != 0)
+		goto out;
+	ni = narinfo_parse(
+	    buf_str(&text), text.len, u->p->conf->store_dir, err, sizeof(err));
+	if (ni == NULL)
+		status = reply_text(u->r, 400, "%s: %s", u->key.s, err);
+	else if (strcmp(ni->hash_part.s, u->key.hash_part.s) != 0)
+		status = reply_text(u->r, 400,
+		    "%s: its StorePath is %s, which belongs elsewhere",
+		    u->key.s, ni->base);
+	else
+		status = enter_narinfo(u, ni, text.len);
+out:
+	narinfo_free(ni);
+	buf_free(&text);
+	return status;
+}
+
+/* The value of "StoreDir: " in text, NULL when there is none; cuts text. */
+static char *
+store_dir_line(char *text)
+{
+	static const char field[] = "StoreDir:";
+	char *line = text, *end;
+
+	for (;;) {
+		end = strchr(line, '\n');
+		if (strncmp(line, field, sizeof(field) - 1) == 0)
+			break;
+		if (end == NULL)
+			return NULL;
+		line = end + 1;
+	}
+	if (end != NULL)
+		*end = '\0';
+	line += sizeof(field) - 1;
+	return line + strspn(line, " \t");
+}
+
+/*
+ * nix-cache-info comes from tmpnix.conf.  A client that sends its own, which it
+ * does when it got a 404, must mean the same store directory.
+ */
+static int
+put_cache_info(struct put *u, struct spool *s)
+{
+	const char *ours = u->p->conf->store_dir, *theirs;
+	struct buf text = BUF_INIT;
+	int status;
+
+	status = decode_body(u, s, CACHE_INFO_MAX, sink_buf, &text);
+	if (status != 0)
+		goto out;
+	theirs = text.p == NULL ? NULL : store_dir_line(text.p);
+	if (theirs != NULL && strcmp(theirs, ours) != 0)
+		status = reply_text(u->r, 409,
+		    "this cache is for stores in %s, not in %s", ours, theirs);
+	else
+		status = entered(u, 200, text.len);
+out:
+	buf_free(&text);
+	return status;
+}
+
+int
+push_cache_info(struct push *p, const struct buf *text)
+{
+	struct asset_new a = { .key = "nix-cache-info" };
+	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
+	const int64_t now = (int64_t)time(NULL);
+	struct spool *s = NULL;
+	struct asset_row row;
+	int rc = -1, found;
+
+	hash_sha256(buf_str(text), text->len, &a.sha256);
+	found = index_asset_get(p->index, p->cache, a.key, &row);
+	if (found == 1) {
+		index_asset_clear(&row);
+		if (digest_equal(&row.sha256, &a.sha256))
+			return 0;
+	}
+	if (found == -1 || spool_new(p->spool, text->len, &s) != SPOOL_OK ||
+	    spool_write(s, buf_str(text), text->len) != SPOOL_OK ||
+	    spool_commit(s, name) != SPOOL_OK)
+		goto out;
+	a.size = text->len;
+	a.content_type = key_content_type(KEY_CACHE_INFO);
+	a.spool = name;
+	switch (index_asset_put(p->index, p->cache, &a, now, old)) {
+	case INDEX_CREATED:
+	case INDEX_REPLACED:
+		if (old[0] != '\0')
+			spool_retire(p->spool, old, now);
+		rc = 0;
+		break;
+	default:
+		spool_remove(p->spool, name);
+	}
+out:
+	spool_free(s);
+	return rc;
+}
+
+int
+push_put(struct push *p, struct request *r)
+{
+	struct put u = { .p = p, .r = r };
+	struct spool *s = NULL;
+	int status;
+
+	if ((status = admit(&u)) != 0)
+		return status;
+	if (request_is_check(r))
+		return reply_empty(r, 204);
+	if ((status = take_body(&u, &s)) == 0) {
+		switch (u.key.kind) {
+		case KEY_NAR:
+			status = put_nar(&u, s);
+			break;
+		case KEY_NARINFO:
+			status = put_narinfo(&u, s);
+			break;
+		case KEY_CACHE_INFO:
+			status = put_cache_info(&u, s);
+			break;
+		default:
+			status = put_plain(&u, s);
+		}
+	}
+	spool_free(s);
+	index_token_used(p->index, &p->token, (int64_t)time(NULL));
+	return status < 300 ? status : refused(&u, status);
+}

@@ -1,0 +1,298 @@
+#include "config.h"
+
+#include "reads.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base32.h"
+#include "hash.h"
+#include "key.h"
+#include "log.h"
+#include "num.h"
+
+/* A NAR's key is the digest of its bytes: what it names never changes. */
+#define CACHE_FOREVER "public, max-age=31536000, immutable"
+/* The others may be replaced; the web server's configuration says the same. */
+#define CACHE_HOUR "public, max-age=3600"
+
+#define ETAG_BYTES 16 /* of the digest */
+#define ETAG_LEN (2 + 2 * ETAG_BYTES)
+
+struct object {
+	char etag[ETAG_LEN + 1];
+	uint64_t size;
+};
+
+void
+reads_cache_info(const struct conf *conf, struct buf *out)
+{
+	buf_addf(out,
+	    "StoreDir: %s\nWantMassQuery: %d\nPriority: %" PRIu64 "\n",
+	    conf->store_dir, conf->want_mass_query ? 1 : 0, conf->priority);
+}
+
+static void
+set_etag(struct object *o, const struct digest *d)
+{
+	o->etag[0] = '"';
+	hex_encode(d->b, ETAG_BYTES, o->etag + 1);
+	memcpy(o->etag + ETAG_LEN - 1, "\"", 2);
+}
+
+/* Is our tag in the header's list (RFC 9110, 13.1.2; "W/" does not matter)? */
+static bool
+etag_listed(const char *list, const char *etag)
+{
+	return list != NULL &&
+	    (strcmp(list, "*") == 0 || strstr(list, etag) != NULL);
+}
+
+/* The headers every object has. */
+static void
+object_headers(struct request *r, enum key_kind kind, const struct object *o)
+{
+	reply_header(r, "Content-Type", "%s", key_content_type(kind));
+	reply_header(r, "Cache-Control", "%s",
+	    kind == KEY_NAR ? CACHE_FOREVER : CACHE_HOUR);
+	if (o != NULL)
+		reply_header(r, "ETag", "%s", o->etag);
+}
+
+/*
+ * One range of a Range header (RFC 9110, 14.1.2): 1 with *from and *n set, 0
+ * when the header is to be ignored (several ranges, other units, malformed),
+ * -1 when it can't be satisfied.
+ */
+static int
+parse_range(const char *s, uint64_t size, uint64_t *from, uint64_t *n)
+{
+	const char *dash;
+	uint64_t last;
+
+	if (s == NULL || strncmp(s, "bytes=", 6) != 0)
+		return 0;
+	s += 6;
+	if (strchr(s, ',') != NULL || (dash = strchr(s, '-')) == NULL)
+		return 0;
+	if (dash == s) {
+		if (num_parse(dash + 1, strlen(dash + 1), INT64_MAX, n) == -1)
+			return 0;
+		if (*n == 0 || size == 0)
+			return -1;
+		*n = *n < size ? *n : size;
+		*from = size - *n;
+		return 1;
+	}
+	if (num_parse(s, (size_t)(dash - s), INT64_MAX, from) == -1)
+		return 0;
+	last = size == 0 ? 0 : size - 1;
+	if (dash[1] != '\0') {
+		if (num_parse(dash + 1, strlen(dash + 1), INT64_MAX, &last) ==
+			-1 ||
+		    last < *from)
+			return 0;
+	}
+	if (*from >= size)
+		return -1;
+	if (last >= size)
+		last = size - 1;
+	*n = last - *from + 1;
+	return 1;
+}
+
+/* Does the request still want a range, given If-Range? */
+static const char *
+wanted_range(const struct request *r, const struct object *o)
+{
+	const char *if_range = request_param(r, "HTTP_IF_RANGE");
+
+	if (request_method(r) != HTTP_GET ||
+	    (if_range != NULL && strcmp(if_range, o->etag) != 0))
+		return NULL;
+	return request_param(r, "HTTP_RANGE");
+}
+
+/* Answer with an object that is in memory; b is taken. */
+static int
+send_text(struct request *r, enum key_kind kind, struct buf *b)
+{
+	struct digest d;
+	struct object o;
+
+	hash_sha256(buf_str(b), b->len, &d);
+	set_etag(&o, &d);
+	object_headers(r, kind, &o);
+	if (etag_listed(request_param(r, "HTTP_IF_NONE_MATCH"), o.etag)) {
+		buf_free(b);
+		return reply_empty(r, 304);
+	}
+	return reply_buf(r, 200, b);
+}
+
+/* Answer with the open file fd, which is taken. */
+static int
+send_fd(struct request *r, enum key_kind kind, const struct object *o, int fd)
+{
+	uint64_t from = 0, n = o->size;
+	int status = 200;
+
+	object_headers(r, kind, o);
+	reply_header(r, "Accept-Ranges", "bytes");
+	if (etag_listed(request_param(r, "HTTP_IF_NONE_MATCH"), o->etag)) {
+		close(fd);
+		return reply_empty(r, 304);
+	}
+	switch (parse_range(wanted_range(r, o), o->size, &from, &n)) {
+	case 1:
+		status = 206;
+		reply_header(r, "Content-Range",
+		    "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from,
+		    from + n - 1, o->size);
+		break;
+	case -1:
+		close(fd);
+		reply_header(r, "Content-Range", "bytes */%" PRIu64, o->size);
+		return reply_empty(r, 416);
+	default:
+		from = 0;
+		n = o->size;
+		break;
+	}
+	return reply_file(r, status, fd, (off_t)from, n);
+}
+
+/* Let nginx send it; it decodes the address, so what is special is encoded. */
+static int
+send_accel(
+    struct request *r, enum key_kind kind, const char *where, const char *name)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-._~/";
+	struct buf to = BUF_INIT;
+	const char *p;
+
+	for (p = name; *p != '\0'; p++) {
+		if (strchr(plain, *p) != NULL)
+			buf_addch(&to, *p);
+		else
+			buf_addf(&to, "%%%02X", (unsigned char)*p);
+	}
+	/* nginx makes its own ETag of the file, and knows ranges. */
+	object_headers(r, kind, NULL);
+	reply_header(
+	    r, "X-Accel-Redirect", "/tmpnix-files/%s/%s", where, buf_str(&to));
+	buf_free(&to);
+	return reply_empty(r, 200);
+}
+
+/*
+ * Answer with the bytes of row.  -1 with nothing answered when they are not
+ * where row says: the relay moved them meanwhile, or they are lost.
+ */
+static int
+send_row(struct reads *rd, struct request *r, const struct key *k,
+    const struct asset_row *row)
+{
+	const char *accel = request_param(r, "TMPNIX_SEND");
+	struct object o;
+	struct stat st;
+	bool spooled = row->spool[0] != '\0';
+	int fd;
+
+	if (!spooled && row->url != NULL) {
+		object_headers(r, k->kind, NULL);
+		reply_header(r, "Location", "%s", row->url);
+		return reply_empty(r, 302);
+	}
+	fd = spooled ? spool_read(rd->spool, row->spool)
+		     : rd->store->ops->open(rd->store, row->key);
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) ||
+	    (uint64_t)st.st_size != row->size) {
+		log_warnx("%s: its file has another size than the index says",
+		    row->key);
+		close(fd);
+		return -1;
+	}
+	if (accel != NULL && strcmp(accel, "x-accel") == 0) {
+		close(fd);
+		return spooled
+		    ? send_accel(r, k->kind, "spool", row->spool)
+		    : send_accel(r, k->kind, rd->store->dir, row->key);
+	}
+	set_etag(&o, &row->sha256);
+	o.size = row->size;
+	return send_fd(r, k->kind, &o, fd);
+}
+
+static int
+broken(struct request *r)
+{
+	return reply_text(r, 500, "the server can't read its index");
+}
+
+static int
+read_object(struct reads *rd, struct request *r, const struct key *k)
+{
+	struct asset_row row;
+	int tries, found, status;
+
+	/* A second look: the relay may move the bytes between row and open. */
+	for (tries = 0; tries < 2; tries++) {
+		found = index_asset_get(rd->index, rd->cache, k->s, &row);
+		if (found == -1)
+			return broken(r);
+		if (found == 0)
+			return reply_empty(r, 404);
+		status = send_row(rd, r, k, &row);
+		index_asset_clear(&row);
+		if (status != -1)
+			return status;
+	}
+	log_warn("%s: in the index, but its bytes are not there", k->s);
+	return reply_empty(r, 404);
+}
+
+static int
+read_narinfo(struct reads *rd, struct request *r, const struct key *k)
+{
+	struct buf text = BUF_INIT;
+
+	switch (index_narinfo_get(
+	    rd->index, rd->cache, k->hash_part.s, &text, NULL)) {
+	case 1:
+		return send_text(r, KEY_NARINFO, &text);
+	case 0:
+		return reply_empty(r, 404);
+	default:
+		buf_free(&text);
+		return broken(r);
+	}
+}
+
+int
+reads_key(struct reads *rd, struct request *r)
+{
+	struct buf text = BUF_INIT;
+	struct key k;
+
+	if (key_from_request(request_path(r), request_query(r), &k) == -1)
+		return reply_empty(r, 404);
+	switch (k.kind) {
+	case KEY_CACHE_INFO:
+		reads_cache_info(rd->conf, &text);
+		return send_text(r, KEY_CACHE_INFO, &text);
+	case KEY_NARINFO:
+		return read_narinfo(rd, r, &k);
+	default:
+		return read_object(rd, r, &k);
+	}
+}

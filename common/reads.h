@@ -1,0 +1,48 @@
+/*
+ * What GET and HEAD answer (design: "Reads"), the same for tmpnix-cache,
+ * tmpnix-upload and tmpnix-drv.
+ *
+ * nix-cache-info comes from the configuration, a narinfo from the index, any
+ * other object from the spool while it is spooled and from the asset store
+ * afterwards: as a redirect where the store has an address of its own, as
+ * X-Accel-Redirect where the web server can send the file, else streamed with
+ * Range and If-None-Match as a static server would.
+ *
+ * INVARIANT I8: nothing here writes or waits for a writer.
+ *
+ * A struct reads belongs to one thread.
+ */
+#ifndef READS_H
+#define READS_H
+
+#include "asset.h"
+#include "buf.h"
+#include "conf.h"
+#include "fcgi.h"
+#include "index.h"
+#include "spool.h"
+
+struct reads {
+	const struct conf *conf;
+	const char *cache; /* CACHE_MAIN or CACHE_DRV */
+	struct index *index;
+	struct asset_store *store; /* shared by the threads */
+	struct spool_dir *spool; /* shared by the threads */
+};
+
+/* Answer for any path; handlers return what these return. */
+int reads_key(struct reads *rd, struct request *r);
+
+/* The page for people, at the cache's own address. */
+int reads_page(struct reads *rd, struct request *r);
+
+/*
+ * A program that does nothing but this, for one cache: serve on the listening
+ * socket fd until told to stop.  The exit status.
+ */
+int reads_serve(const struct conf *conf, int fd, const char *cache);
+
+/* Append the text of nix-cache-info. */
+void reads_cache_info(const struct conf *conf, struct buf *out);
+
+#endif

@@ -1,0 +1,257 @@
+#include "config.h"
+
+#include "tmpnix.h"
+
+#include <sys/statvfs.h>
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define nitems(a) (sizeof(a) / sizeof((a)[0]))
+
+static const char *const caches[] = { CACHE_MAIN, CACHE_DRV };
+
+/* By enum asset_state. */
+static const char *const states[] = { "spooled", "relaying", "stored",
+	"failed" };
+
+struct status {
+	const struct conf *conf;
+	int64_t now;
+	uint64_t free_bytes;
+	struct index_status cache[nitems(caches)];
+	bool failed; /* an object of any of them */
+};
+
+/* Nobody needs to read of a cache without anything in it, but for main. */
+static bool
+shown(const struct status *st, size_t i)
+{
+	const struct index_status *c = &st->cache[i];
+	size_t s;
+
+	if (i == 0 || c->paths != 0)
+		return true;
+	for (s = 0; s < nitems(states); s++)
+		if (c->state[s].count != 0)
+			return true;
+	return false;
+}
+
+/* "17 B", "1.4 GiB"; a buffer of 32. */
+static const char *
+human_size(uint64_t bytes, char out[32])
+{
+	static const char units[] = "KMGTPE";
+	double v = (double)bytes;
+	size_t u = 0;
+
+	if (bytes < 1024) {
+		snprintf(out, 32, "%" PRIu64 " B", bytes);
+		return out;
+	}
+	for (v /= 1024; v >= 1023.95 && units[u + 1] != '\0'; u++)
+		v /= 1024;
+	snprintf(out, 32, "%.1f %ciB", v, units[u]);
+	return out;
+}
+
+/* "42 s", "3 h 12 min"; a buffer of 64. */
+static const char *
+human_age(int64_t s, char out[64])
+{
+	if (s < 0)
+		s = 0;
+	if (s < 60)
+		snprintf(out, 64, "%" PRId64 " s", s);
+	else if (s < 3600)
+		snprintf(out, 64, "%" PRId64 " min", s / 60);
+	else if (s < 86400)
+		snprintf(out, 64, "%" PRId64 " h %" PRId64 " min", s / 3600,
+		    s % 3600 / 60);
+	else
+		snprintf(out, 64, "%" PRId64 " d %" PRId64 " h", s / 86400,
+		    s % 86400 / 3600);
+	return out;
+}
+
+/* Text that came from elsewhere must not drive the terminal. */
+static void
+print_clean(const char *s)
+{
+	for (; *s != '\0'; s++)
+		putchar(*s >= 0x20 && *s < 0x7f ? *s : '?');
+}
+
+static void
+print_cache(const char *name, const struct index_status *c, int64_t now)
+{
+	char size[32], age[64];
+	size_t s;
+
+	printf("%s\n  %-9s %9" PRIu64 "  %s of NARs\n", name, "paths", c->paths,
+	    human_size(c->nar_bytes, size));
+	for (s = 0; s < nitems(states); s++)
+		printf("  %-9s %9" PRIu64 "  %s\n", states[s],
+		    c->state[s].count, human_size(c->state[s].bytes, size));
+	if (c->oldest != 0)
+		printf("  oldest not stored: %s\n",
+		    human_age(now - c->oldest, age));
+	if (c->last_error[0] != '\0') {
+		printf("  last error: ");
+		print_clean(c->last_error_key);
+		printf(": ");
+		print_clean(c->last_error);
+		putchar('\n');
+	}
+}
+
+static void
+print_text(const struct status *st)
+{
+	char size[32];
+	size_t i;
+
+	for (i = 0; i < nitems(caches); i++)
+		if (shown(st, i))
+			print_cache(caches[i], &st->cache[i], st->now);
+	printf("%s\n  free      %s%s\n", st->conf->state_dir,
+	    human_size(st->free_bytes, size),
+	    st->free_bytes < st->conf->spool_min_free
+		? "  (below spool_min_free: uploads are refused)"
+		: "");
+}
+
+/*
+ * A JSON string (RFC 8259, section 7).  What is not ASCII, and may not even be
+ * UTF-8, comes out as U+FFFD a byte.
+ */
+static void
+json_string(const char *s)
+{
+	unsigned char c;
+
+	putchar('"');
+	for (; (c = (unsigned char)*s) != '\0'; s++) {
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			printf("\\u%04x", (unsigned int)c);
+		else if (c >= 0x80)
+			printf("\\ufffd");
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+static void
+json_cache(const struct index_status *c, int64_t now)
+{
+	size_t s;
+
+	printf("{\"paths\":%" PRIu64 ",\"nar_bytes\":%" PRIu64 ",\"assets\":{",
+	    c->paths, c->nar_bytes);
+	for (s = 0; s < nitems(states); s++)
+		printf("%s\"%s\":{\"count\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
+		    s > 0 ? "," : "", states[s], c->state[s].count,
+		    c->state[s].bytes);
+	printf("},\"oldest_not_stored_seconds\":");
+	if (c->oldest != 0)
+		printf("%" PRId64, now > c->oldest ? now - c->oldest : 0);
+	else
+		printf("null");
+	printf(",\"last_error\":");
+	if (c->last_error[0] != '\0') {
+		printf("{\"key\":");
+		json_string(c->last_error_key);
+		printf(",\"message\":");
+		json_string(c->last_error);
+		printf("}");
+	} else
+		printf("null");
+	printf("}");
+}
+
+static void
+print_json(const struct status *st)
+{
+	size_t i;
+
+	printf("{\"state_dir\":");
+	json_string(st->conf->state_dir);
+	printf(",\"free_bytes\":%" PRIu64 ",\"spool_min_free_bytes\":%" PRIu64
+	       ",\"failed\":%s,\"caches\":{",
+	    st->free_bytes, st->conf->spool_min_free,
+	    st->failed ? "true" : "false");
+	for (i = 0; i < nitems(caches); i++) {
+		if (!shown(st, i))
+			continue;
+		/* main is first and always there. */
+		printf("%s\"%s\":", i > 0 ? "," : "", caches[i]);
+		json_cache(&st->cache[i], st->now);
+	}
+	printf("}}\n");
+}
+
+static int
+collect(struct tool *t, struct status *st)
+{
+	struct statvfs fs;
+	struct index *ix;
+	size_t i;
+	int rc = -1;
+
+	if ((ix = tool_index(t, INDEX_READ)) == NULL)
+		return -1;
+	st->conf = t->conf;
+	for (i = 0; i < nitems(caches); i++) {
+		if (index_status(ix, caches[i], &st->cache[i]) == -1) {
+			tool_error("status: the index failed, see above");
+			goto out;
+		}
+		if (st->cache[i].state[ASSET_FAILED].count != 0)
+			st->failed = true;
+	}
+	if (statvfs(st->conf->state_dir, &fs) == -1) {
+		tool_error("%s: %m", st->conf->state_dir);
+		goto out;
+	}
+	/* What is free for us, not for root. */
+	st->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	rc = 0;
+out:
+	index_close(ix);
+	return rc;
+}
+
+int
+status_run(struct tool *t, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct status st = { .now = time(NULL) };
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'j')
+			return tool_usage("status");
+		json = true;
+	}
+	if (optind != argc)
+		return tool_usage("status");
+	if (collect(t, &st) == -1)
+		return TOOL_FAILED;
+	if (json)
+		print_json(&st);
+	else
+		print_text(&st);
+	return st.failed ? TOOL_FAILED : TOOL_OK;
+}

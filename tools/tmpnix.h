@@ -1,0 +1,80 @@
+/*
+ * tmpnix, the administrator's command: what its subcommands share.
+ *
+ * A subcommand is a function in the table of tmpnix.c.  It gets what stands
+ * behind its name (argv[0] is the last word of the name), prints results on
+ * stdout and errors by tool_error, and returns an exit status.  One thread.
+ */
+#ifndef TMPNIX_H
+#define TMPNIX_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf.h"
+#include "index.h"
+#include "sign.h"
+
+enum {
+	TOOL_OK = 0,
+	TOOL_FAILED = 1,
+	TOOL_USAGE = 2,
+};
+
+struct tool {
+	const char *conf_file;
+	struct conf *conf; /* NULL until tool_conf was called */
+};
+
+int init_run(struct tool *t, int argc, char **argv);
+int key_generate_run(struct tool *t, int argc, char **argv);
+int token_add_run(struct tool *t, int argc, char **argv);
+int token_list_run(struct tool *t, int argc, char **argv);
+int token_revoke_run(struct tool *t, int argc, char **argv);
+int status_run(struct tool *t, int argc, char **argv);
+
+/*
+ * Write "tmpnix: " and the message as one line to stderr, control bytes
+ * replaced.  "%m" in fmt is the text of errno.
+ */
+void tool_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same without "tmpnix: ": a hint, not an error. */
+void tool_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Say on stderr how the subcommand is used; returns TOOL_USAGE. */
+int tool_usage(const char *command);
+
+/* Print the subcommand's help on stdout; returns TOOL_OK. */
+int tool_help(const char *command);
+
+/* The configuration, loaded once; NULL after an error that was reported. */
+const struct conf *tool_conf(struct tool *t);
+
+/*
+ * Open the index below the configuration's state_dir, which tmpnix init must
+ * have made; NULL after an error that was reported.
+ */
+struct index *tool_index(struct tool *t, enum index_mode mode);
+
+/*
+ * Append what the URL of a configuration has as its host, without port and
+ * brackets.
+ */
+void tool_url_host(const char *url, struct buf *out);
+
+/*
+ * Make the key files BASE.sec (0600) and BASE.pub (0644) for a new key called
+ * name under the directory path dir.  Neither may exist.  *pub is the public
+ * key.  0, or -1 after an error that was reported, with neither file made.
+ */
+int key_make(const char *dir, const char *base, const char *name,
+    struct public_key *pub);
+
+/* Write the public half of a key to BASE.pub under dir: 0, or -1 reported. */
+int key_write_public(
+    const char *dir, const char *base, const struct public_key *pub);
+
+#endif

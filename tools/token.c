@@ -1,0 +1,278 @@
+#include "config.h"
+
+#include "tmpnix.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "file.h"
+#include "num.h"
+
+#define nitems(a) (sizeof(a) / sizeof((a)[0]))
+
+/* A hundred years: more is "never", which is the default. */
+#define EXPIRES_MAX ((uint64_t)36525 * 86400)
+
+/* "2026-01-31T12:00:00Z" */
+#define TIME_LEN 20
+
+static const struct {
+	const char *name;
+	unsigned int bit;
+} scopes[] = {
+	{ "push", SCOPE_PUSH },
+	{ "pull", SCOPE_PULL },
+	{ "drv", SCOPE_DRV },
+	{ "admin", SCOPE_ADMIN },
+};
+
+/* Room for all of them and commas. */
+#define SCOPES_LEN 32
+
+static bool
+token_name_ok(const char *s)
+{
+	size_t n = strlen(s);
+
+	/* No byte of it needs quoting in a netrc, nor a ":" in Basic. */
+	return n >= 1 && n <= TOKEN_NAME_MAX &&
+	    strspn(s,
+		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"abcdefghijklmnopqrstuvwxyz._-") == n;
+}
+
+/* Parse --expires into the time it means: 0, or -1 reported. */
+static int
+parse_expires(const char *s, int64_t now, int64_t *expires)
+{
+	uint64_t seconds;
+
+	if (num_parse_duration(s, strlen(s), EXPIRES_MAX, &seconds) == -1 ||
+	    seconds == 0) {
+		tool_error("token add --expires: must be a time such as 90d, "
+			   "12h or 30m, not \"%s\"",
+		    s);
+		return -1;
+	}
+	*expires = now + (int64_t)seconds;
+	return 0;
+}
+
+/*
+ * Add t, whose digest is made here, and print its netrc line, the only place
+ * its secret ever is.
+ */
+static int
+add(struct tool *tool, struct token *t)
+{
+	char secret[AUTH_SECRET_LEN + 1];
+	struct buf line = BUF_INIT;
+	struct index *ix;
+	int rc = TOOL_FAILED;
+
+	if ((ix = tool_index(tool, INDEX_WRITE)) == NULL)
+		return TOOL_FAILED;
+	auth_secret_new(secret, &t->secret);
+	/* Room enough at once: growing would leave a copy behind. */
+	if (buf_reserve(&line, 1024) == NULL)
+		goto out;
+	buf_adds(&line, "machine ");
+	tool_url_host(tool->conf->url, &line);
+	buf_addf(&line, " login %s password %s\n", t->name, secret);
+	if (buf_failed(&line))
+		goto out;
+	switch (index_token_add(ix, t)) {
+	case 0:
+		tool_error("token add: there is a token %s: choose another "
+			   "name, or \"tmpnix token revoke %s\" first",
+		    t->name, t->name);
+		goto out;
+	case 1:
+		break;
+	default:
+		tool_error("token add: the index failed, see above");
+		goto out;
+	}
+	/* Not by stdio, whose buffer nobody wipes. */
+	if (file_write_all(STDOUT_FILENO, line.p, line.len) == -1) {
+		tool_error("standard output: %m: no token was added");
+		index_token_remove(ix, t->name);
+		goto out;
+	}
+	tool_hint("Put this line into the client's netrc (nix.conf: "
+		  "netrc-file); it is not shown again.");
+	rc = TOOL_OK;
+out:
+	explicit_bzero(secret, sizeof(secret));
+	if (line.p != NULL)
+		explicit_bzero(line.p, line.cap);
+	buf_free(&line);
+	index_close(ix);
+	return rc;
+}
+
+int
+token_add_run(struct tool *t, int argc, char **argv)
+{
+	/* The value of a scope's option is 256 plus its bit. */
+	static const struct option options[] = {
+		{ "push", no_argument, NULL, 256 + SCOPE_PUSH },
+		{ "pull", no_argument, NULL, 256 + SCOPE_PULL },
+		{ "drv", no_argument, NULL, 256 + SCOPE_DRV },
+		{ "admin", no_argument, NULL, 256 + SCOPE_ADMIN },
+		{ "expires", required_argument, NULL, 'e' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct token token = { .created = time(NULL) };
+	const char *expires = NULL, *name;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c >= 256)
+			token.scopes |= (unsigned int)c - 256;
+		else if (c == 'e')
+			expires = optarg;
+		else
+			return tool_usage("token add");
+	}
+	if (argc - optind != 1)
+		return tool_usage("token add");
+	name = argv[optind];
+	if (!token_name_ok(name)) {
+		tool_error("token add: \"%s\" can't name a token: use up to %d "
+			   "letters, digits, \".\", \"_\" and \"-\"",
+		    name, TOKEN_NAME_MAX);
+		return TOOL_USAGE;
+	}
+	memcpy(token.name, name, strlen(name) + 1);
+	if (expires != NULL &&
+	    parse_expires(expires, token.created, &token.expires) == -1)
+		return TOOL_USAGE;
+	if (token.scopes == 0)
+		token.scopes = SCOPE_PUSH | SCOPE_PULL;
+	return add(t, &token);
+}
+
+struct list {
+	int64_t now;
+	int name_width;
+};
+
+static int
+widen(const struct token *t, void *arg)
+{
+	struct list *l = arg;
+	int len = (int)strlen(t->name);
+
+	if (l->name_width < len)
+		l->name_width = len;
+	return 0;
+}
+
+/* ISO 8601 in UTC, "never" for 0. */
+static const char *
+format_time(int64_t when, char out[TIME_LEN + 1])
+{
+	time_t seconds = (time_t)when;
+	struct tm tm;
+
+	if (when == 0)
+		return "never";
+	if (gmtime_r(&seconds, &tm) == NULL ||
+	    strftime(out, TIME_LEN + 1, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		return "?";
+	return out;
+}
+
+static void
+format_scopes(unsigned int bits, char out[SCOPES_LEN])
+{
+	size_t i, at = 0;
+	int n;
+
+	out[0] = '\0';
+	for (i = 0; i < nitems(scopes); i++) {
+		if ((bits & scopes[i].bit) == 0)
+			continue;
+		n = snprintf(out + at, SCOPES_LEN - at, "%s%s",
+		    at > 0 ? "," : "", scopes[i].name);
+		if (n < 0 || (size_t)n >= SCOPES_LEN - at)
+			return;
+		at += (size_t)n;
+	}
+}
+
+static int
+print_token(const struct token *t, void *arg)
+{
+	const struct list *l = arg;
+	char bits[SCOPES_LEN], created[TIME_LEN + 1];
+	char expires[TIME_LEN + 1], used[TIME_LEN + 1];
+
+	format_scopes(t->scopes, bits);
+	printf("%-*s  %-19s  %-*s  %-*s  %s%s\n", l->name_width, t->name, bits,
+	    TIME_LEN, format_time(t->created, created), TIME_LEN,
+	    format_time(t->expires, expires), format_time(t->last_used, used),
+	    t->expires != 0 && t->expires <= l->now ? "  (expired)" : "");
+	return 0;
+}
+
+int
+token_list_run(struct tool *t, int argc, char **argv)
+{
+	static const struct option none[] = { { NULL, 0, NULL, 0 } };
+	struct list l = { time(NULL), (int)strlen("NAME") };
+	struct index *ix;
+	int rc = TOOL_FAILED;
+
+	if (getopt_long(argc, argv, "", none, NULL) != -1 || optind != argc)
+		return tool_usage("token list");
+	if ((ix = tool_index(t, INDEX_READ)) == NULL)
+		return TOOL_FAILED;
+	if (index_token_each(ix, widen, &l) == -1)
+		goto out;
+	printf("%-*s  %-19s  %-*s  %-*s  %s\n", l.name_width, "NAME", "SCOPES",
+	    TIME_LEN, "CREATED", TIME_LEN, "EXPIRES", "LAST-USED");
+	if (index_token_each(ix, print_token, &l) == -1)
+		goto out;
+	rc = TOOL_OK;
+out:
+	if (rc != TOOL_OK)
+		tool_error("token list: the index failed, see above");
+	index_close(ix);
+	return rc;
+}
+
+int
+token_revoke_run(struct tool *t, int argc, char **argv)
+{
+	static const struct option none[] = { { NULL, 0, NULL, 0 } };
+	struct index *ix;
+	const char *name;
+	int rc = TOOL_FAILED;
+
+	if (getopt_long(argc, argv, "", none, NULL) != -1 || argc - optind != 1)
+		return tool_usage("token revoke");
+	name = argv[optind];
+	if ((ix = tool_index(t, INDEX_WRITE)) == NULL)
+		return TOOL_FAILED;
+	switch (index_token_remove(ix, name)) {
+	case 0:
+		tool_error("token revoke: there is no token %s: tmpnix token "
+			   "list shows them",
+		    name);
+		break;
+	case 1:
+		rc = TOOL_OK;
+		break;
+	default:
+		tool_error("token revoke: the index failed, see above");
+	}
+	index_close(ix);
+	return rc;
+}

@@ -1,0 +1,204 @@
+#!/bin/sh
+# Reads behave as on a static server, whoever answers: nginx from the file
+# store, or tmpnix-cache from the spool, the store or the index.
+# shellcheck disable=SC1091,SC2016,SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+
+STORE=/tmp/nix/store
+site_make $STORE
+site_start
+
+path_make read "$(seq 20000)"
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+printf '{"version":1,"root":{"type":"regular","size":1}}' >"$W/ls"
+put "$hash.ls" "$W/ls"
+settle
+
+# One character encoded: nginx leaves such a URI to tmpnix-cache.
+encode() {
+	case $1 in
+	nar/?*) printf 'nar/%%%s' "$(printf %s "${1#nar/}" |
+	    perl -pe 's/^(.)/sprintf "%02x", ord $1/e')" ;;
+	*) printf '%%%s' "$(printf %s "$1" |
+	    perl -pe 's/^(.)/sprintf "%02x", ord $1/e')" ;;
+	esac
+}
+
+# reads NAME URL FILE TYPE CACHE-CONTROL: one object by one way.
+reads() {
+	r=$1 u=$2 f=$3
+	req "$u"
+	is "$r: GET" "$code $(header content-type)" "200 $4"
+	ok "$r: the bytes" cmp "$W/body" "$f"
+	is "$r: Cache-Control" "$(header cache-control)" "$5"
+	is "$r: Content-Length" "$(header content-length)" "$(wc -c <"$f")"
+	is "$r: no Content-Encoding" "$(header content-encoding)" ''
+	etag=$(header etag)
+	ok "$r: has an ETag ($etag)" test -n "${etag#\"\"}"
+	# HEAD: the same, without the bytes.
+	for h in content-type content-length cache-control etag \
+	    accept-ranges; do
+		printf '%s: %s\n' $h "$(header $h)"
+	done >"$W/of-get"
+	req -I "$u"
+	for h in content-type content-length cache-control etag \
+	    accept-ranges; do
+		printf '%s: %s\n' $h "$(header $h)"
+	done >"$W/of-head"
+	is "$r: HEAD" "$code" 200
+	ok "$r: HEAD mirrors GET" diff "$W/of-get" "$W/of-head"
+	req -H "If-None-Match: $etag" "$u"
+	is "$r: If-None-Match: 304, no body" "$code $(wc -c <"$W/body")" "304 0"
+	req -H "If-None-Match: \"other\"" "$u"
+	is "$r: If-None-Match of another" "$code" 200
+	req -H "If-None-Match: *" "$u"
+	is "$r: If-None-Match: *" "$code" 304
+	req -H 'Accept-Encoding: gzip, br, zstd' "$u"
+	is "$r: Accept-Encoding changes nothing" \
+	    "$code $(header content-length)" "200 $(wc -c <"$f")"
+	req -H 'Authorization: Basic bm90OmtuaWdodA==' "$u"
+	is "$r: wrong credentials do not matter" "$code" 200
+}
+ranges() {
+	r=$1 u=$2 f=$3
+	size=$(wc -c <"$f")
+	req -I "$u"
+	is "$r: Accept-Ranges" "$(header accept-ranges)" bytes
+	req -r 0-0 "$u"
+	is "$r: the first byte" "$code $(header content-range)" \
+	    "206 bytes 0-0/$size"
+	req -r 10-99 "$u"
+	is "$r: a range" "$code $(header content-range)" \
+	    "206 bytes 10-99/$size"
+	tail -c +11 "$f" | head -c 90 >"$W/part"
+	ok "$r: its bytes" cmp "$W/body" "$W/part"
+	req -r -50 "$u"
+	tail -c 50 "$f" >"$W/part"
+	is "$r: a suffix" "$code" 206
+	ok "$r: its bytes" cmp "$W/body" "$W/part"
+	req -r 100- "$u"
+	tail -c +101 "$f" >"$W/part"
+	is "$r: the rest (a resumed download)" "$code" 206
+	ok "$r: its bytes" cmp "$W/body" "$W/part"
+	req -r "$size-" "$u"
+	is "$r: beyond the end" "$code $(header content-range)" \
+	    "416 bytes */$size"
+	req -H 'Range: nonsense' "$u"
+	is "$r: a Range that is none is ignored or 416" \
+	    "$(echo "$code" | sed 's/416/200/')" 200
+}
+long='public, max-age=31536000, immutable'
+short='public, max-age=3600'
+for way in static program; do
+	if [ $way = static ]; then
+		nk=$key ik=$hash.narinfo lk=$hash.ls
+	else
+		nk=$(encode "$key") ik=$(encode "$hash.narinfo")
+		lk=$(encode "$hash.ls")
+	fi
+	reads "NAR, $way" "$U/cache/$nk" "$nar" application/x-nix-nar "$long"
+	ranges "NAR, $way" "$U/cache/$nk" "$nar"
+	reads "narinfo, $way" "$U/cache/$ik" "$info" text/x-nix-narinfo \
+	    "$short"
+	reads "listing, $way" "$U/cache/$lk" "$W/ls" application/json "$short"
+done
+# tmpnix-upload answers reads too, by the same code.
+sed -e 's|fastcgi_pass tmpnix_cache;|fastcgi_pass tmpnix_upload;|' \
+    "$W/nginx/tmpnix.conf" >"$W/nginx/t.new"
+cp "$W/nginx/tmpnix.conf" "$W/nginx/tmpnix.conf.keep"
+mv "$W/nginx/t.new" "$W/nginx/tmpnix.conf"
+nginx_stop
+nginx_start
+reads "NAR, upload" "$U/cache/$(encode "$key")" "$nar" \
+    application/x-nix-nar "$long"
+nginx_stop
+cp "$W/nginx/tmpnix.conf.keep" "$W/nginx/tmpnix.conf"
+nginx_start
+
+# While it is spooled: no relay, as tmpnix-upload is stopped by SIGKILL in time,
+# or the row is put back to what it was then.
+path_make spooled "$(seq 30000 40000)"
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+settle
+prog_stop upload
+d=0123456789abcdef.1	# as spool.h has it
+cp "$nar" "$S/spool/ready/$d"
+mv "$S/store/$key" "$W/away.nar"
+mv "$S/store/$hash.narinfo" "$W/away.narinfo"
+sql "UPDATE asset SET state = 'spooled', spool = '$d' WHERE key = '$key';
+    UPDATE asset SET state = 'spooled' WHERE key = '$hash.narinfo'"
+reads "NAR, spooled" "$U/cache/$key" "$nar" application/x-nix-nar "$long"
+ranges "NAR, spooled" "$U/cache/$key" "$nar"
+reads "narinfo, spooled" "$U/cache/$hash.narinfo" "$info" \
+    text/x-nix-narinfo "$short"
+prog_start upload
+prog_ready upload
+settle
+ok "then it is stored" cmp "$S/store/$key" "$nar"
+reads "NAR, stored" "$U/cache/$key" "$nar" application/x-nix-nar "$long"
+
+# nix-cache-info, pages, what is not there.
+req "$U/cache/nix-cache-info"
+is "nix-cache-info" "$code $(head -n 1 "$W/body")" "200 StoreDir: $STORE"
+ok "  WantMassQuery" grep -qx 'WantMassQuery: 1' "$W/body"
+ok "  Priority" grep -qx 'Priority: 30' "$W/body"
+size=$(wc -c <"$W/body")
+req -I "$U/cache/nix-cache-info"
+is "  HEAD" "$code $(header content-length)" "200 $size"
+req "$U/drv/nix-cache-info"
+is "/drv/nix-cache-info" "$code $(head -n 1 "$W/body")" \
+    "200 StoreDir: $STORE"
+for u in / /cache/ /drv/; do
+	req "$U$u"
+	is "the page at $u" "$code" 200
+	ok "  says how to use it" grep -q "$U" "$W/body"
+	size=$(wc -c <"$W/body")
+	req -I "$U$u"
+	is "  HEAD" "$code $(header content-length)" "200 $size"
+done
+for k in cache/00000000000000000000000000000000.narinfo \
+    cache/nar/0000000000000000000000000000000000000000000000000000.nar.xz \
+    cache/log/00000000000000000000000000000000-x.drv cache/index.html \
+    drv/00000000000000000000000000000000.narinfo robots.txt \
+    tmpnix-files/store/nix-cache-info tmpnix-check tmpnix-error/503; do
+	req "$U/$k"
+	is "GET of $k: 404, empty" "$code $(wc -c <"$W/body")" "404 0"
+	req -I "$U/$k"
+	is "HEAD of it" "$code" 404
+done
+for m in POST DELETE OPTIONS; do
+	for u in cache/nix-cache-info drv/nix-cache-info; do
+		req -X $m -u ":$SECRET" "$U/$u"
+		is "$m $u" "$code" 405
+		ok "  Allow names GET and HEAD" \
+		    expr "$(header allow)" : '.*GET.*HEAD'
+	done
+done
+ok "never a version of nginx" sh -c '! curl -q -s -i "$1" | grep -i nginx/' - \
+    "$U/x"
+
+# A NAR that waits for no writer (I8): the index is locked by a write.
+mkfifo "$W/fifo"
+sqlite3 "$S/index.db" <"$W/fifo" >"$W/sqlite.out" 2>&1 &
+other_pids=$!
+exec 7>"$W/fifo"
+echo 'BEGIN IMMEDIATE; SELECT "locked";' >&7
+ok "the index is locked by a writer" until_true 10 grep -q locked \
+    "$W/sqlite.out"
+is "a read does not wait" \
+    "$(status -m 3 "$U/cache/$(encode "$hash.narinfo")")" 200
+exec 7>&-
+
+# tmpnix-cache down: what is a file is served on.
+prog_stop cache
+is "tmpnix-cache is down: files are served" \
+    "$(status "$U/cache/$hash.narinfo")" 200
+req "$U/cache/nix-cache-info"
+is "  the rest is a 503" "$code" 503
+prog_start cache
+prog_ready cache
+is "  until it is back" "$(status "$U/cache/nix-cache-info")" 200
+
+e2e_end

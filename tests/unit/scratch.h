@@ -3,7 +3,6 @@
 #ifndef SCRATCH_H
 #define SCRATCH_H
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,28 +11,21 @@
 
 #include <check.h>
 
-static char scratch[64];
+#include "unit.h"
+
+static char scratch[96];
 
 static inline void
 scratch_make(void)
 {
-	snprintf(scratch, sizeof(scratch), "/tmp/tmpnix-check.XXXXXX");
+	snprintf(scratch, sizeof(scratch), "%s/XXXXXX", unit_dir);
 	ck_assert_ptr_nonnull(mkdtemp(scratch));
-}
-
-static inline int
-scratch_rm(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-	(void)st;
-	(void)type;
-	(void)f;
-	return remove(path);
 }
 
 static inline void
 scratch_remove(void)
 {
-	nftw(scratch, scratch_rm, 16, FTW_DEPTH | FTW_PHYS);
+	nftw(scratch, unit_rm, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* "<scratch>/<name>", in one of a few buffers used in turn. */

@@ -471,21 +471,24 @@ spool_fd(const struct spool *s)
 enum spool_rc
 spool_commit(struct spool *s, char name[SPOOL_NAME_MAX + 1])
 {
+	enum spool_rc rc;
+
 	/* An empty body has no file yet. */
 	if (create(s) == -1)
 		return failed(s, "create");
-	if (fsync(s->fd) == -1)
-		return failed(s, "fsync");
+	/*
+	 * Renamed first: one journal commit then carries the data, the file and
+	 * its new name, and the second fsync finds nothing left to do.  Until
+	 * both are back no row names the file, so that a crash in between
+	 * leaves a file in ready/ that the next start removes.
+	 */
 	if (renameat(s->sd->incoming, s->name, s->sd->ready, s->name) == -1)
 		return failed(s, "rename");
 	s->in_incoming = false;
-	/*
-	 * ready/ holds the name we answer for.  Should incoming/ still show it
-	 * after a power cut, the next start removes that second name.
-	 */
-	if (file_sync_dir(s->sd->ready) == -1) {
+	if (fsync(s->fd) == -1 || file_sync_dir(s->sd->ready) == -1) {
+		rc = failed(s, "fsync");
 		unlinkat(s->sd->ready, s->name, 0);
-		return failed(s, "fsync ready/ for");
+		return rc;
 	}
 	memcpy(name, s->name, sizeof(s->name));
 	return SPOOL_OK;

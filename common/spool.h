@@ -4,8 +4,8 @@
  * Under state_dir/spool:
  *   <instance>.lock        held (flock) for as long as the instance lives
  *   incoming/<instance>.N  being written; worth nothing
- *   ready/<instance>.N     complete, checked, fsynced; a row of the index
- *                          names it until the asset is stored
+ *   ready/<instance>.N     complete and checked; fsynced before a row of the
+ *                          index names it, which it does until it is stored
  *
  * ASSUMPTION: rename(2) and link(2) are atomic, and after fsync of a file and
  * of its directory both survive a power cut.
@@ -15,10 +15,10 @@
  * another key, nor of the same key's next version.
  *
  * Crash points of a PUT: before the rename the file lies in incoming/ and goes
- * at the next start; between the rename and the index's commit it lies in
- * ready/ with no row, and goes then too (the client got no answer and sends
- * again); after the commit it stays until the relay's commit says stored; after
- * that it has no row and goes.
+ * at the next start; between the rename (fsync follows it) and the index's
+ * commit it lies in ready/ with no row, and goes then too (the client got no
+ * answer and sends again); after the commit it stays until the relay's commit
+ * says stored; after that it has no row and goes.
  *
  * Several instances may share a state_dir: what is left behind is recognised
  * by its instance's lock, which nobody holds any more.

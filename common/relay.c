@@ -19,7 +19,7 @@
 /* Look again this often even when nobody wakes us: retries come due. */
 #define IDLE_SECONDS 5
 /* After a wake, wait for company: one flush then stands for many assets. */
-#define GATHER_MS 100
+#define GATHER_MS 1000
 /* Delays between attempts: base * attempts^2, at most RETRY_MAX seconds. */
 #define RETRY_BASE 5
 #define RETRY_MAX 3600

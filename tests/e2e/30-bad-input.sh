@@ -181,15 +181,32 @@ EOT
 	done
 }
 
+# A request is over when nginx logs it, and for a program that was reading its
+# body when that logs it.
+requests_ended() {
+	cat "$W/log/access.log" "$W/log/upload.log" |
+	    grep -c -e "PUT /cache/$cut " -e "PUT $cut: "
+}
+request_ended() {
+	[ "$(requests_ended)" -gt "$((ended + ${BODY_STREAMS:-0}))" ]
+}
+
 # Bodies ----------------------------------------------------------------------
 bodies() {
 	perl -e 'print "x" x 3000000' >"$W/body.in"
 	k=$(nar_key "$W/body.in" .xz)
-	for how in 'close($s)' 'shutdown($s, 1); print while <$s>'; do
-		raw 'print $s "PUT /cache/'"$k"' HTTP/1.1\r\n", $host, $auth,
-		    "Content-Length: 3000000\r\n\r\n", "x" x 1000000;
-		    '"$how"
-		ok "a body cut ($how): nothing is kept" until_true 20 unchanged
+	# (A NAR's name would give it away; the others have nothing but length.)
+	for cut in "$k" "$absent_hash.ls" "log/$absent_hash-x.drv"; do
+		for how in 'close($s)' 'shutdown($s, 1); print while <$s>'; do
+			ended=$(requests_ended)
+			raw 'print $s "PUT /cache/'"$cut"' HTTP/1.1\r\n", $host,
+			    $auth, "Content-Length: 3000000\r\n\r\n",
+			    "x" x 1000000; '"$how"
+			ok "$cut cut ($how): the request ends" \
+			    until_true 20 request_ended
+			ok "  nothing is kept" until_true 20 no_bodies
+			ok "  nothing is there" unchanged
+		done
 	done
 	raw 'print $s "PUT /cache/'"$k"' HTTP/1.1\r\n", $host, $auth,
 	    "Content-Length: 3000000\r\n\r\n"; close($s)'
@@ -439,6 +456,7 @@ for body in file stream; do
 		nginx_start
 	fi
 	echo "bodies by $body"
+	BODY_STREAMS=$([ $body = file ] || echo 1)
 	credentials
 	bodies
 	narinfos

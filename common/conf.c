@@ -231,6 +231,63 @@ parse_store(const struct key_def *k, const char *v, size_t n, void *field)
 }
 
 static const char *
+parse_eval(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	enum conf_eval *eval = field;
+
+	if (equals(v, n, "restricted"))
+		*eval = CONF_EVAL_RESTRICTED;
+	else if (equals(v, n, "impure"))
+		*eval = CONF_EVAL_IMPURE;
+	else
+		return k->rule;
+	return NULL;
+}
+
+/* The same as a path, for a store directory. */
+static const char *
+parse_store_dir_or_none(
+    const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	return parse_store_dir(k, v, n, field);
+}
+
+/* "none", or text in which runs of blanks become one. */
+static const char *
+parse_words_or_none(
+    const struct key_def *k, const char *v, size_t n, void *field)
+{
+	char *s;
+	size_t i, len = 0;
+
+	(void)k;
+	*(char **)field = NULL;
+	if (equals(v, n, "none"))
+		return NULL;
+	if ((s = malloc(n + 1)) == NULL)
+		return no_memory;
+	for (i = 0; i < n; i++)
+		if (!is_blank(v[i]) || (len > 0 && s[len - 1] != ' '))
+			s[len++] = is_blank(v[i]) ? ' ' : v[i];
+	s[len] = '\0';
+	*(char **)field = s;
+	return NULL;
+}
+
+/* Entries as in NIX_PATH: no blanks, so that a comment can't hide in one. */
+static const char *
+parse_nix_path(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (memchr(v, ' ', n) != NULL || memchr(v, '\t', n) != NULL)
+		return k->rule;
+	return parse_words_or_none(k, v, n, field);
+}
+
+static const char *
 parse_level(const struct key_def *k, const char *v, size_t n, void *field)
 {
 	enum log_level *level = field;
@@ -290,6 +347,32 @@ static const struct key_def keys[] = {
 	    "must be a time from 1s to 10m", 1, 600),
 	ROW(log_level, parse_level, "info", "must be warn, info or debug", 0,
 	    0),
+	ROW(drv_overlays, parse_path_or_none, "none", PATH_RULE ", or none", 0,
+	    0),
+	ROW(drv_nix_path, parse_nix_path, "none",
+	    "must be entries as NIX_PATH has them, without blanks, or none", 0,
+	    0),
+	ROW(drv_args, parse_words_or_none, "none",
+	    "must be options of nix-instantiate, or none", 0, 0),
+	ROW(drv_eval, parse_eval, "restricted", "must be restricted or impure",
+	    0, 0),
+	ROW(drv_store_dir, parse_store_dir_or_none, "none",
+	    PATH_RULE " or spaces, or none", 0, 0),
+	ROW(drv_state_dir, parse_path_or_none, "none", PATH_RULE ", or none", 0,
+	    0),
+	ROW(drv_secret_key_file, parse_path_or_none, "none",
+	    PATH_RULE ", or none", 0, 0),
+	ROW(nix_bin_dir, parse_path, "/usr/bin", PATH_RULE, 0, 0),
+	ROW(drv_timeout, parse_duration, "15m", "must be a time from 1s to 1d",
+	    1, 86400),
+	ROW(drv_jobs, parse_number, "2", "must be a number from 1 to 64", 1,
+	    64),
+	ROW(drv_queue, parse_number, "32", "must be a number from 0 to 256", 0,
+	    256),
+	ROW(drv_memory, parse_size, "4G", SIZE_RULE ", 0 for no limit", 0,
+	    SIZE_LIMIT),
+	ROW(drv_cpu, parse_duration, "15m",
+	    "must be a time up to 1d, 0 for no limit", 0, 86400),
 };
 
 struct parse {
@@ -356,6 +439,17 @@ find_key(const char *p, size_t n)
 	return NULL;
 }
 
+static bool
+printable(const char *v, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (v[i] < 0x20 || v[i] >= 0x7f)
+			return false;
+	return true;
+}
+
 /* The value (v, n) of key k. */
 static void
 parse_value(struct parse *ps, const struct key_def *k, const char *v, size_t n)
@@ -378,12 +472,86 @@ parse_value(struct parse *ps, const struct key_def *k, const char *v, size_t n)
 		error_value(ps, k->name, why, v, n);
 }
 
+bool
+conf_file_name_ok(const char *p, size_t n)
+{
+	size_t i;
+
+	if (n == 0 || n > CONF_FILE_NAME_MAX || p[0] == '.' || p[0] == '-')
+		return false;
+	for (i = 0; i < n; i++)
+		if (!is_alnum(p[i]) && p[i] != '.' && p[i] != '_' &&
+		    p[i] != '-')
+			return false;
+	return true;
+}
+
+const char *
+conf_file_find(const struct conf *c, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < c->nfiles; i++)
+		if (strcmp(c->files[i].name, name) == 0)
+			return c->files[i].path;
+	return NULL;
+}
+
+/* Put a file into its place in the table: name and path are its own then. */
+static int
+file_add(struct conf *c, char *name, char *path)
+{
+	struct conf_file *more;
+	size_t at;
+
+	more = realloc(c->files, (c->nfiles + 1) * sizeof(*more));
+	if (more == NULL)
+		return -1;
+	c->files = more;
+	for (at = c->nfiles; at > 0; at--) {
+		if (strcmp(c->files[at - 1].name, name) < 0)
+			break;
+		c->files[at] = c->files[at - 1];
+	}
+	c->files[at].name = name;
+	c->files[at].path = path;
+	c->nfiles++;
+	return 0;
+}
+
+/* The value (v, n) of the key file.NAME, NAME being (p, len). */
+static void
+parse_file(struct parse *ps, const char *p, size_t len, const char *v, size_t n)
+{
+	char *name = NULL, *path = NULL;
+
+	if (!conf_file_name_ok(p, len))
+		error_line(ps,
+		    "the name behind \"file.\" must be 1 to 64 letters, "
+		    "digits, \".\", \"_\" and \"-\", the first one a letter, "
+		    "a digit or \"_\"");
+	else if (!path_ok(v, n) || !printable(v, n))
+		error_line(ps, "a file. key " PATH_RULE);
+	else if ((name = strndup(p, len)) == NULL ||
+	    (path = strndup(v, n)) == NULL)
+		error_line(ps, no_memory);
+	else if (conf_file_find(ps->c, name) != NULL) {
+		if (error_begin(ps))
+			buf_addf(ps->errs, "file.%s is set already\n", name);
+	} else if (file_add(ps->c, name, path) == -1)
+		error_line(ps, no_memory);
+	else
+		name = path = NULL; /* the table's now */
+	free(name);
+	free(path);
+}
+
 /* One line without its LF. */
 static void
 parse_line(struct parse *ps, const char *p, size_t n)
 {
 	const struct key_def *k;
-	const char *eq;
+	const char *eq, *v;
 	size_t len, *seen;
 
 	if (n > LINE_BYTES_MAX) {
@@ -403,6 +571,13 @@ parse_line(struct parse *ps, const char *p, size_t n)
 	}
 	for (len = (size_t)(eq - p); len > 0 && is_blank(p[len - 1]); len--)
 		;
+	n -= (size_t)(eq + 1 - p);
+	for (v = eq + 1; n > 0 && is_blank(*v); n--)
+		v++;
+	if (len > 5 && memcmp(p, "file.", 5) == 0) {
+		parse_file(ps, p + 5, len - 5, v, n);
+		return;
+	}
 	if ((k = find_key(p, len)) == NULL) {
 		/* What is no key may be any bytes: it is not repeated. */
 		for (len = 0; is_alnum(p[len]) || p[len] == '_'; len++)
@@ -422,10 +597,7 @@ parse_line(struct parse *ps, const char *p, size_t n)
 		return;
 	}
 	*seen = ps->line;
-	n -= (size_t)(eq + 1 - p);
-	for (p = eq + 1; n > 0 && is_blank(*p); n--)
-		p++;
-	parse_value(ps, k, p, n);
+	parse_value(ps, k, v, n);
 }
 
 static void
@@ -450,6 +622,28 @@ set_defaults(struct parse *ps)
 	}
 }
 
+/* Fill in those defaults that depend on other keys. */
+static int
+derive(struct conf *c)
+{
+	struct buf b = BUF_INIT;
+
+	if (c->drv_store_dir == NULL &&
+	    (c->drv_store_dir = strdup(c->store_dir)) == NULL)
+		return -1;
+	if (c->drv_state_dir == NULL) {
+		buf_addf(&b, "%s/nix", c->state_dir);
+		c->drv_state_dir = b.p; /* the conf's now */
+		memset(&b, 0, sizeof(b));
+	}
+	if (c->drv_secret_key_file == NULL) {
+		buf_addf(&b, "%s/keys/drv.sec", c->state_dir);
+		c->drv_secret_key_file = b.p;
+	}
+	return c->drv_state_dir != NULL && c->drv_secret_key_file != NULL ? 0
+									  : -1;
+}
+
 struct conf *
 conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 {
@@ -469,6 +663,10 @@ conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 			break;
 	}
 	set_defaults(&ps);
+	if (ps.nerrors == 0 && derive(ps.c) == -1) {
+		ps.nerrors++;
+		buf_addf(errs, "%s: %s\n", name, no_memory);
+	}
 	if (ps.nerrors != 0) {
 		conf_free(ps.c);
 		return NULL;
@@ -497,6 +695,8 @@ conf_load(const char *file, struct buf *errs)
 void
 conf_free(struct conf *c)
 {
+	size_t i;
+
 	if (c == NULL)
 		return;
 	free(c->state_dir);
@@ -505,6 +705,18 @@ conf_free(struct conf *c)
 	free(c->public_key_file);
 	free(c->drv_public_key_file);
 	free(c->body_dir);
+	for (i = 0; i < c->nfiles; i++) {
+		free(c->files[i].name);
+		free(c->files[i].path);
+	}
+	free(c->files);
+	free(c->drv_overlays);
+	free(c->drv_nix_path);
+	free(c->drv_args);
+	free(c->drv_store_dir);
+	free(c->drv_state_dir);
+	free(c->drv_secret_key_file);
+	free(c->nix_bin_dir);
 	free(c);
 }
 

@@ -22,6 +22,15 @@
 #define CACHE_DRV "drv"
 
 enum conf_store { CONF_STORE_FILE };
+enum conf_eval { CONF_EVAL_RESTRICTED, CONF_EVAL_IMPURE };
+
+/* A line "file.NAME = PATH": what tmpnix-drv may instantiate. */
+struct conf_file {
+	char *name;
+	char *path;
+};
+
+#define CONF_FILE_NAME_MAX 64
 
 struct conf {
 	char *state_dir; /* absolute; index.db, spool/, store/ */
@@ -40,6 +49,22 @@ struct conf {
 	uint64_t relay_workers;
 	uint64_t stop_timeout; /* seconds */
 	enum log_level log_level;
+
+	struct conf_file *files; /* by name, ascending */
+	size_t nfiles;
+	char *drv_overlays; /* NIX_PATH's nixpkgs-overlays, or NULL */
+	char *drv_nix_path; /* or NULL */
+	char *drv_args; /* words, single blanks between, or NULL */
+	enum conf_eval drv_eval;
+	char *drv_store_dir; /* never NULL: store_dir unless given */
+	char *drv_state_dir; /* never NULL: state_dir/nix unless given */
+	char *drv_secret_key_file; /* never NULL: state_dir/keys/drv.sec */
+	char *nix_bin_dir;
+	uint64_t drv_timeout; /* seconds */
+	uint64_t drv_jobs;
+	uint64_t drv_queue;
+	uint64_t drv_memory; /* bytes of address space; 0: no limit */
+	uint64_t drv_cpu; /* seconds; 0: no limit */
 };
 
 /*
@@ -53,6 +78,12 @@ struct conf *conf_parse(
 /* The same for a file; one that can't be read is a message too. */
 struct conf *conf_load(const char *file, struct buf *errs);
 void conf_free(struct conf *c);
+
+/* May (p, n) be the NAME of a file. key? */
+bool conf_file_name_ok(const char *p, size_t n);
+
+/* The path of the file of this name, NULL when there is none. */
+const char *conf_file_find(const struct conf *c, const char *name);
 
 /* The i-th key's name, for tests and documentation; NULL behind the last. */
 const char *conf_key(size_t i);

@@ -69,6 +69,25 @@ static const struct {
 	IS_NUMBER("relay_workers = 64", relay_workers, 64),
 	IS_NUMBER("stop_timeout = 1", stop_timeout, 1),
 	IS_NUMBER("stop_timeout = 10m", stop_timeout, 600),
+	IS_TEXT("drv_overlays = /o", drv_overlays, "/o"),
+	IS_TEXT("", drv_overlays, NULL),
+	IS_TEXT("drv_nix_path = a=/b:/c", drv_nix_path, "a=/b:/c"),
+	IS_TEXT("drv_args = --argstr  a   b", drv_args, "--argstr a b"),
+	IS_TEXT("drv_args = none", drv_args, NULL),
+	IS_TEXT(
+	    "drv_store_dir = /tmp/nix/store", drv_store_dir, "/tmp/nix/store"),
+	IS_TEXT("store_dir = /tmp/nix/store", drv_store_dir, "/tmp/nix/store"),
+	IS_TEXT("state_dir = /s", drv_state_dir, "/s/nix"),
+	IS_TEXT("drv_state_dir = /d", drv_state_dir, "/d"),
+	IS_TEXT("state_dir = /s", drv_secret_key_file, "/s/keys/drv.sec"),
+	IS_TEXT("drv_secret_key_file = /k", drv_secret_key_file, "/k"),
+	IS_TEXT("nix_bin_dir = /n", nix_bin_dir, "/n"),
+	IS_NUMBER("", drv_timeout, 900),
+	IS_NUMBER("drv_timeout = 1", drv_timeout, 1),
+	IS_NUMBER("drv_jobs = 64", drv_jobs, 64),
+	IS_NUMBER("drv_queue = 0", drv_queue, 0),
+	IS_NUMBER("drv_memory = 0", drv_memory, 0),
+	IS_NUMBER("drv_cpu = 1m", drv_cpu, 60),
 	IS_LEVEL("log_level = warn", LOG_LVL_WARN),
 	IS_LEVEL("log_level = info", LOG_LVL_INFO),
 	IS_LEVEL("log_level = debug", LOG_LVL_DEBUG),
@@ -121,6 +140,22 @@ static const struct {
 	const char *says;
 } bad[] = {
 	{ STR("nonsense"), "f:1: not a line of the form" },
+	{ STR("file. = /a"), "unknown key" },
+	{ STR("file.-a = /a"), "the name behind \"file.\" must be" },
+	{ STR("file.a/b = /a"), "the name behind \"file.\" must be" },
+	{ STR("file.a b = /a"), "the name behind \"file.\" must be" },
+	{ STR("file.a = a"), "a file. key must be an absolute path" },
+	{ STR("file.a = /a\x01"), "a file. key must be an absolute path" },
+	{ STR("file.a ="), "a file. key must be an absolute path" },
+	{ STR("file.a = /a\nfile.a = /b"), "f:2: file.a is set already" },
+	{ STR("drv_nix_path = a=/b c"), "without blanks" },
+	{ STR("drv_eval = pure"), "must be restricted or impure" },
+	{ STR("drv_timeout = 0"), "from 1s to 1d" },
+	{ STR("drv_jobs = 0"), "from 1 to 64" },
+	{ STR("drv_queue = 257"), "from 0 to 256" },
+	{ STR("drv_cpu = 2d"), "up to 1d" },
+	{ STR("drv_memory = x"), "0 for no limit" },
+	{ STR("nix_bin_dir = none"), "must be an absolute path" },
 	{ STR("a\nb\n"), "f:2: not a line of the form" },
 	{ STR("thread = 1"), "f:1: unknown key \"thread\"" },
 	{ STR("Threads = 1"), "unknown key \"Threads\"" },
@@ -325,6 +360,27 @@ START_TEST(defaults)
 }
 END_TEST
 
+START_TEST(files)
+{
+	static const char text[] = "file.b = /b\nfile.c.d_1-e = /c d\n"
+				   "threads = 3\nfile.a=/a # comment\n";
+	struct buf errs = BUF_INIT;
+	struct conf *c;
+
+	c = conf_parse(text, sizeof(text) - 1, "f", &errs);
+	ck_assert_msg(c != NULL, "%s", buf_str(&errs));
+	ck_assert_uint_eq(c->nfiles, 3);
+	ck_assert_str_eq(c->files[0].name, "a");
+	ck_assert_str_eq(c->files[1].name, "b");
+	ck_assert_str_eq(conf_file_find(c, "a"), "/a");
+	ck_assert_str_eq(conf_file_find(c, "c.d_1-e"), "/c d");
+	ck_assert_ptr_null(conf_file_find(c, "d"));
+	ck_assert_ptr_null(conf_file_find(c, ""));
+	ck_assert_uint_eq(c->threads, 3);
+	conf_free(c);
+}
+END_TEST
+
 START_TEST(no_key_twice)
 {
 	size_t i, j;
@@ -332,7 +388,7 @@ START_TEST(no_key_twice)
 	for (i = 0; conf_key(i) != NULL; i++)
 		for (j = 0; j < i; j++)
 			ck_assert_str_ne(conf_key(i), conf_key(j));
-	ck_assert_uint_eq(i, 16);
+	ck_assert_uint_eq(i, 29);
 }
 END_TEST
 
@@ -457,6 +513,7 @@ main(void)
 	tcase_add_test(tc, line_length);
 	tcase_add_test(tc, long_value);
 	tcase_add_test(tc, defaults);
+	tcase_add_test(tc, files);
 	tcase_add_test(tc, no_key_twice);
 	tcase_add_test(tc, installed_file);
 	tcase_add_test(tc, file_limits);

@@ -11,10 +11,10 @@ prog
 reads push relay
 auth
 spool asset index fcgi
-db conf
-narinfo decode
+db conf proc
+narinfo decode derivation
 key
-storepath sign
+storepath sign attrpath query text
 hash
 base32 num file
 buf log

@@ -104,6 +104,19 @@ static const char *const sql[ST_MAX] = {
 	    "UPDATE path SET narinfo = ?3 WHERE cache = ?1 AND hash_part = ?2",
 	[ST_REFERENCE_INSERT] = "INSERT OR IGNORE INTO reference"
 				" (cache, hash_part, ref) VALUES (?1, ?2, ?3)",
+	[ST_ASSET_IMPORT] =
+	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
+	    " content_type, state, created)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'stored', ?7)"
+	    " ON CONFLICT (cache, key) DO NOTHING",
+	/* A reference that is no path comes out with NULL. */
+	[ST_CLOSURE] =
+	    "WITH RECURSIVE closure (hash_part) AS (SELECT ?2 UNION"
+	    " SELECT r.ref FROM closure AS c JOIN reference AS r"
+	    "  ON r.cache = ?1 AND r.hash_part = c.hash_part)"
+	    " SELECT c.hash_part, p.nar_size FROM closure AS c"
+	    " LEFT JOIN path AS p"
+	    "  ON p.cache = ?1 AND p.hash_part = c.hash_part ORDER BY 1",
 	[ST_META_GET] = "SELECT value FROM meta WHERE name = ?1",
 	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)",
 
@@ -437,8 +450,8 @@ narinfo_asset(const struct narinfo *ni, const struct buf *text,
 	hash_sha256(text->p, text->len, &a->sha256);
 }
 
-static int
-path_insert(struct index *ix, const char *cache, const struct narinfo *ni,
+int
+index_path_insert(struct index *ix, const char *cache, const struct narinfo *ni,
     const char *text, int64_t now)
 {
 	sqlite3_stmt *st;
@@ -459,8 +472,9 @@ path_insert(struct index *ix, const char *cache, const struct narinfo *ni,
 	return index_run(ix, st);
 }
 
-static int
-references_insert(struct index *ix, const char *cache, const struct narinfo *ni)
+int
+index_references_insert(
+    struct index *ix, const char *cache, const struct narinfo *ni)
 {
 	sqlite3_stmt *st;
 	struct hash_part ref;
@@ -494,8 +508,8 @@ narinfo_create(
 	if (buf_failed(&text))
 		goto out;
 	narinfo_asset(ni, &text, key, &a);
-	if (path_insert(ix, cache, ni, text.p, now) == 0 &&
-	    references_insert(ix, cache, ni) == 0 &&
+	if (index_path_insert(ix, cache, ni, text.p, now) == 0 &&
+	    index_references_insert(ix, cache, ni) == 0 &&
 	    asset_insert(ix, cache, &a, ni->hash_part.s, now) == 0)
 		rc = INDEX_CREATED;
 out:

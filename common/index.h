@@ -132,6 +132,32 @@ enum index_put index_narinfo_put(struct index *ix, const char *cache,
 int index_narinfo_get(struct index *ix, const char *cache,
     const char *hash_part, struct buf *text, size_t *size);
 
+/* Imported paths --------------------------------------------------------- */
+
+/*
+ * Enter n paths whose NARs and narinfos are in the asset store already, by the
+ * store's own means: assets (stored), paths and references, all in one
+ * transaction.  FileSize must be known.  What is there already stays as it is.
+ * Returns 0.
+ */
+int index_import(struct index *ix, const char *cache,
+    struct narinfo *const *paths, size_t n, int64_t now);
+
+struct index_closure {
+	uint64_t count;
+	uint64_t nar_bytes; /* sum of NarSize */
+	char (*hash_parts)[HASH_PART_LEN + 1]; /* ascending */
+};
+
+/*
+ * The closure of a path: itself and all it references, directly or not, as far
+ * as it is here.  1; 0 when the path is not here or one it references is not.
+ * hash_parts is to be freed by index_closure_clear.
+ */
+int index_closure(struct index *ix, const char *cache, const char *hash_part,
+    struct index_closure *c);
+void index_closure_clear(struct index_closure *c);
+
 /* Relay ----------------------------------------------------------------- */
 
 /*

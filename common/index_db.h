@@ -1,6 +1,6 @@
 /*
  * What the parts of the index share: the connection, the statements, binding.
- * For index.c, index_relay.c and index_token.c only.
+ * For index.c, index_import.c, index_relay.c and index_token.c only.
  */
 #ifndef INDEX_DB_H
 #define INDEX_DB_H
@@ -16,6 +16,8 @@ enum statement {
 	ST_PATH_INSERT,
 	ST_PATH_TEXT,
 	ST_REFERENCE_INSERT,
+	ST_ASSET_IMPORT,
+	ST_CLOSURE,
 	ST_META_GET,
 	ST_META_SET,
 	ST_CLAIM_OBJECT,
@@ -60,6 +62,12 @@ int index_run(struct index *ix, sqlite3_stmt *st);
 /* Column at as a C string of less than size bytes: "" when NULL or longer. */
 void index_column_text(sqlite3_stmt *st, int at, char *out, size_t size);
 void index_column_digest(sqlite3_stmt *st, int at, struct digest *d);
+
+/* Rows of a path and of its references; on path, errors by a conflict. */
+int index_path_insert(struct index *ix, const char *cache,
+    const struct narinfo *ni, const char *text, int64_t now);
+int index_references_insert(
+    struct index *ix, const char *cache, const struct narinfo *ni);
 
 /* The columns ASSET_COLUMNS of index.c into *row. */
 int index_column_asset(sqlite3_stmt *st, struct asset_row *row);

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,8 @@
 #define SEND_CHUNK ((size_t)64 << 10)
 /* An unread rest of up to this many bytes is read, to keep the connection. */
 #define DRAIN_MAX ((int64_t)64 << 10)
+/* The type of the record (FastCGI specification, 8). */
+#define FCGI_ABORT 2
 
 struct request {
 	FCGX_Request *fx;
@@ -47,6 +50,9 @@ struct request {
 	int fd; /* -1: no file */
 	off_t offset;
 	uint64_t size;
+	int (*produce)(struct request *r, void *arg); /* NULL: no stream */
+	void (*produced)(void *arg);
+	void *arg;
 };
 
 struct worker {
@@ -125,6 +131,41 @@ request_read(struct request *r, void *p, size_t n)
 	return got;
 }
 
+int
+request_skip(struct request *r, int64_t max)
+{
+	char chunk[4096];
+	ssize_t n;
+
+	/* A file that the web server keeps is not in the stream. */
+	if (r->length <= 0 || request_param(r, "TMPNIX_BODY_FILE") != NULL)
+		return 0;
+	if (r->length > max)
+		return -1;
+	while ((n = request_read(r, chunk, sizeof(chunk))) > 0)
+		;
+	return n == 0 ? 0 : -1;
+}
+
+bool
+request_gone(struct request *r)
+{
+	struct pollfd pfd = { .fd = r->fx->ipcFd,
+		.events = POLLIN | POLLRDHUP };
+	unsigned char head[8];
+	ssize_t n;
+
+	if (pfd.fd < 0 || poll(&pfd, 1, 0) <= 0)
+		return false;
+	if (pfd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
+		return true;
+	n = recv(pfd.fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
+	if (n == 0)
+		return true;
+	/* A record's header: version, type. */
+	return n == sizeof(head) && head[1] == FCGI_ABORT;
+}
+
 /* The reply -------------------------------------------------------------- */
 
 void
@@ -185,6 +226,17 @@ reply_file(struct request *r, int status, int fd, off_t offset, uint64_t length)
 	r->fd = fd;
 	r->offset = offset;
 	r->size = length;
+	return status;
+}
+
+int
+reply_stream(struct request *r, int status,
+    int (*produce)(struct request *r, void *arg), void (*done)(void *arg),
+    void *arg)
+{
+	r->produce = produce;
+	r->produced = done;
+	r->arg = arg;
 	return status;
 }
 
@@ -274,6 +326,21 @@ put_all(struct request *r, const char *p, size_t n)
 	return FCGX_PutStr(p, (int)n, r->fx->out) == (int)n ? 0 : -1;
 }
 
+int
+reply_write(struct request *r, const void *p, size_t n)
+{
+	const char *s = p;
+	size_t some;
+
+	/* libfcgi counts in int. */
+	for (; n > 0; s += some, n -= some) {
+		some = n < SEND_CHUNK ? n : SEND_CHUNK;
+		if (put_all(r, s, some) == -1)
+			return -1;
+	}
+	return 0;
+}
+
 /* Send r->size bytes of r->fd. */
 static int
 send_file(struct request *r)
@@ -299,6 +366,14 @@ send_file(struct request *r)
 	return left == 0 ? 0 : -1;
 }
 
+/* End the connection in the middle: its end would look like the body's. */
+static void
+cut(struct request *r)
+{
+	if (r->fx->ipcFd >= 0)
+		shutdown(r->fx->ipcFd, SHUT_RDWR);
+}
+
 static void
 send_reply(struct request *r, int status)
 {
@@ -309,14 +384,17 @@ send_reply(struct request *r, int status)
 	r->status = status;
 	buf_addf(&head, "Status: %d %s\r\n", status, reason(status));
 	buf_add(&head, buf_str(&r->headers), r->headers.len);
-	if (status != 204 && status != 304)
+	if (status != 204 && status != 304 && r->produce == NULL)
 		buf_addf(&head, "Content-Length: %llu\r\n",
 		    (unsigned long long)reply_size(r));
 	buf_adds(&head, "\r\n");
 	/* The peer may be gone: there is nobody to tell. */
 	if (put_all(r, head.p, head.len) == 0 && r->method != HTTP_HEAD &&
 	    status != 204 && status != 304 && !r->has_length) {
-		if (r->fd != -1)
+		if (r->produce != NULL) {
+			if (r->produce(r, r->arg) == -1)
+				cut(r);
+		} else if (r->fd != -1)
 			send_file(r);
 		else if (r->body.len > 0)
 			put_all(r, r->body.p, r->body.len);
@@ -495,6 +573,8 @@ serve(struct worker *w)
 	clean = drain(&r);
 	log_request(NULL);
 
+	if (r.produced != NULL)
+		r.produced(r.arg);
 	if (r.fd != -1)
 		close(r.fd);
 	free(r.path);

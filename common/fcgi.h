@@ -58,6 +58,18 @@ bool request_is_check(const struct request *r);
 ssize_t request_read(struct request *r, void *p, size_t n);
 
 /*
+ * Has the client gone away meanwhile?  Asked by handlers that take long, after
+ * the body was read.  A web server says so by closing its connection to us
+ * (nginx does, unless fastcgi_ignore_client_abort is on; so does lighttpd), or
+ * by FCGI_ABORT_REQUEST.
+ */
+bool request_gone(struct request *r);
+
+/* Read the body to its end and forget it: 0, -1 as request_read or when it has
+ * more than max bytes. */
+int request_skip(struct request *r, int64_t max);
+
+/*
  * What a handler answers with: the return value is the status; these add the
  * rest.  Nothing is sent before the handler has returned.
  */
@@ -80,6 +92,17 @@ int reply_buf(struct request *r, int status, struct buf *b);
  */
 int reply_file(
     struct request *r, int status, int fd, off_t offset, uint64_t length);
+
+/*
+ * The body is what produce gives to reply_write.  Called once, when the headers
+ * were sent; not for HEAD.  When it returns -1 the connection is cut, so that
+ * nobody takes what was sent for the whole.  done is called last, in any case.
+ */
+int reply_stream(struct request *r, int status,
+    int (*produce)(struct request *r, void *arg), void (*done)(void *arg),
+    void *arg);
+/* 0, or -1 when the client has gone: produce gives up then. */
+int reply_write(struct request *r, const void *p, size_t n);
 
 /* For HEAD-like answers: no body, but this Content-Length. */
 int reply_length(struct request *r, int status, uint64_t length);

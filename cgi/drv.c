@@ -1,14 +1,364 @@
-/* tmpnix-drv: answer the reads of the cache of derivations. */
+/* tmpnix-drv: instantiate derivations, and answer reads of their cache. */
 #include "config.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "asset.h"
+#include "attrpath.h"
+#include "auth.h"
+#include "bundle.h"
 #include "conf.h"
+#include "derivation.h"
+#include "fcgi.h"
+#include "index.h"
+#include "instantiate.h"
+#include "log.h"
 #include "prog.h"
+#include "query.h"
 #include "reads.h"
+#include "spool.h"
+
+/* A body has no meaning here: as much of one is read and forgotten. */
+#define BODY_MAX ((int64_t)64 << 10)
+/* Seconds, to those that are refused since too many ask. */
+#define RETRY_AFTER 10
+
+/* What the threads share. */
+struct shared {
+	const struct conf *conf;
+	struct asset_store *store;
+	struct spool_dir *spool;
+	struct instantiate *instantiate; /* NULL: nothing is configured */
+};
+
+/* One thread's own. */
+struct state {
+	struct reads reads;
+	struct instantiate *instantiate;
+};
 
 static int
-run(const struct conf *conf, int fd)
+get_page(void *state, struct request *r)
 {
-	return reads_serve(conf, fd, CACHE_DRV);
+	struct state *st = state;
+
+	return reads_page(&st->reads, r);
+}
+
+static int
+get_key(void *state, struct request *r)
+{
+	struct state *st = state;
+
+	if (bundle_path_ok(request_path(r)))
+		return bundle_get(&st->reads, r);
+	return reads_key(&st->reads, r);
+}
+
+/* Does the client ask for JSON? */
+static bool
+wants_json(const struct request *r)
+{
+	const char *accept = request_param(r, "HTTP_ACCEPT");
+
+	return accept != NULL && strstr(accept, "application/json") != NULL;
+}
+
+static int
+add_output(const char *name, size_t name_len, const char *path, size_t path_len,
+    void *arg)
+{
+	json_t *outputs = arg, *value;
+	char key[256];
+
+	if (name_len >= sizeof(key))
+		return -1;
+	memcpy(key, name, name_len);
+	key[name_len] = '\0';
+	/* A path that is not known before the build is null. */
+	value = path_len > 0 ? json_stringn(path, path_len) : json_null();
+	return json_object_set_new(outputs, key, value);
+}
+
+/* The object; NULL when there is no memory, or the derivation is odd. */
+static json_t *
+make_json(const struct conf *conf, const struct instantiated *result,
+    const struct index_closure *closure)
+{
+	json_t *outputs;
+
+	if ((outputs = json_object()) == NULL)
+		return NULL;
+	if (derivation_outputs(buf_str(&result->drv), result->drv.len,
+		add_output, outputs) == -1) {
+		log_warnx("%s: its outputs can't be read", result->base);
+		json_decref(outputs);
+		return NULL;
+	}
+	return json_pack("{s:s+++, s:o, s:I, s:I, s:s+++}", "drvPath",
+	    conf->store_dir, "/", result->base, "", "outputs", outputs,
+	    "closureCount", (json_int_t)closure->count, "closureBytes",
+	    (json_int_t)closure->nar_bytes, "closureUrl", conf->url, "/drv/",
+	    result->hash_part.s, ".closure.tar.zst");
+}
+
+static int
+answer_json(
+    struct state *st, struct request *r, const struct instantiated *result)
+{
+	struct index_closure closure;
+	struct buf body = BUF_INIT;
+	json_t *json = NULL;
+	char *text = NULL;
+
+	if (index_closure(st->reads.index, CACHE_DRV, result->hash_part.s,
+		&closure) == 1) {
+		json = make_json(st->reads.conf, result, &closure);
+		index_closure_clear(&closure);
+	}
+	if (json != NULL)
+		text = json_dumps(json, JSON_INDENT(2));
+	json_decref(json);
+	if (text == NULL)
+		return reply_text(r, 500, "the answer can't be made");
+	buf_addf(&body, "%s\n", text);
+	free(text);
+	reply_header(r, "Content-Type", "application/json");
+	reply_header(r, "Cache-Control", "no-store");
+	return reply_buf(r, 200, &body);
+}
+
+static int
+answer_text(
+    struct state *st, struct request *r, const struct instantiated *result)
+{
+	reply_header(r, "Cache-Control", "no-store");
+	return reply_text(
+	    r, 200, "%s/%s", st->reads.conf->store_dir, result->base);
+}
+
+/* Lines of the evaluation, cleaned already. */
+static int
+answer_failed(struct request *r, struct instantiated *result)
+{
+	reply_header(r, "Content-Type", "text/plain; charset=utf-8");
+	return reply_buf(r, 422, &result->text);
+}
+
+static int
+answer(struct state *st, struct request *r, enum instantiate_rc rc,
+    struct instantiated *result, const char *file)
+{
+	switch (rc) {
+	case INSTANTIATE_OK:
+		return wants_json(r) ? answer_json(st, r, result)
+				     : answer_text(st, r, result);
+	case INSTANTIATE_NO_FILE:
+		return reply_text(r, 404, "there is no file %s here", file);
+	case INSTANTIATE_FAILED:
+		return answer_failed(r, result);
+	case INSTANTIATE_BUSY:
+		reply_header(r, "Retry-After", "%d", RETRY_AFTER);
+		return reply_text(
+		    r, 429, "too many instantiations at once: try again");
+	case INSTANTIATE_TIMEOUT:
+		return reply_text(r, 504,
+		    "the instantiation took longer than %" PRIu64
+		    " s (drv_timeout)",
+		    st->reads.conf->drv_timeout);
+	case INSTANTIATE_GONE:
+		return reply_empty(r, 503);
+	case INSTANTIATE_STOPPING:
+		return reply_text(r, 503, "the server is stopping: try again");
+	case INSTANTIATE_ERROR:
+		break;
+	}
+	return reply_text(r, 500,
+	    "the instantiation failed for a reason of "
+	    "the server's: see its log");
+}
+
+static int
+put_instantiate(void *state, struct request *r)
+{
+	struct state *st = state;
+	char file[CONF_FILE_NAME_MAX + 1], attr[ATTRPATH_MAX + 1];
+	struct query_field fields[] = {
+		{ "file", file, sizeof(file) },
+		{ "attr", attr, sizeof(attr) },
+	};
+	struct instantiated result;
+	enum instantiate_rc rc;
+	const char *why;
+	int status;
+
+	if (query_parse(request_query(r), fields, 2, &why) == -1)
+		return reply_text(
+		    r, 400, "%s: ?file=NAME&attr=ATTRIBUTE is needed", why);
+	if (!conf_file_name_ok(file, strlen(file)))
+		return reply_text(r, 400, "file is no name of a file");
+	if (!attrpath_ok(attr, strlen(attr)))
+		return reply_text(r, 400, "attr is no attribute path");
+	if (request_skip(r, BODY_MAX) == -1)
+		return reply_text(r, 413, "the body is too large");
+	if (st->instantiate == NULL)
+		return answer(st, r, INSTANTIATE_NO_FILE, NULL, file);
+	rc = instantiate_run(
+	    st->instantiate, st->reads.index, r, file, attr, &result);
+	log_info("instantiate %s %s: %s", file, attr,
+	    rc == INSTANTIATE_OK	    ? result.base
+		: rc == INSTANTIATE_FAILED  ? "failed"
+		: rc == INSTANTIATE_GONE    ? "the client has gone"
+		: rc == INSTANTIATE_TIMEOUT ? "timeout"
+					    : "refused");
+	status = answer(st, r, rc, &result, file);
+	instantiated_clear(&result);
+	return status;
+}
+
+static const struct route routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, 0, get_page },
+	{ HTTP_PUT | HTTP_POST, "instantiate", ROUTE_EXACT, SCOPE_DRV,
+	    put_instantiate },
+	{ HTTP_GET | HTTP_HEAD, "", 0, 0, get_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static int
+authorize(void *state, struct request *r, unsigned int scope)
+{
+	struct state *st = state;
+	struct token token;
+
+	switch (
+	    auth_check(st->reads.index, request_param(r, "HTTP_AUTHORIZATION"),
+		scope, (int64_t)time(NULL), &token)) {
+	case AUTH_OK:
+		index_token_used(st->reads.index, &token, (int64_t)time(NULL));
+		return 0;
+	case AUTH_MISSING:
+		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
+		return reply_text(r, 401,
+		    "instantiating needs a token: put its line into your "
+		    "netrc-file");
+	case AUTH_BAD:
+		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
+		return reply_text(
+		    r, 401, "this token is unknown, expired or revoked");
+	case AUTH_SCOPE:
+		return reply_text(r, 403,
+		    "token %s may not instantiate: it lacks the scope drv",
+		    token.name);
+	case AUTH_ERROR:
+		break;
+	}
+	return reply_text(r, 503, "the server can't read its index");
+}
+
+static void *
+state_new(void *arg)
+{
+	struct shared *sh = arg;
+	struct state *st;
+
+	if ((st = calloc(1, sizeof(*st))) == NULL)
+		return NULL;
+	st->reads.conf = sh->conf;
+	st->reads.cache = CACHE_DRV;
+	st->reads.store = sh->store;
+	st->reads.spool = sh->spool;
+	st->reads.index = index_open(sh->conf->state_dir, INDEX_WRITE);
+	st->instantiate = sh->instantiate;
+	if (st->reads.index == NULL) {
+		free(st);
+		return NULL;
+	}
+	return st;
+}
+
+static void
+state_free(void *state)
+{
+	struct state *st = state;
+
+	index_close(st->reads.index);
+	free(st);
+}
+
+static void
+stopping(void *arg)
+{
+	struct shared *sh = arg;
+
+	if (sh->instantiate != NULL)
+		instantiate_stop(sh->instantiate);
+}
+
+/* The derivations' store directory must be what it always was. */
+static void
+pin_store_dir(const struct conf *conf)
+{
+	struct buf actual = BUF_INIT;
+	struct index *ix;
+	int rc;
+
+	if ((ix = index_open(conf->state_dir, INDEX_WRITE)) == NULL)
+		exit(1);
+	rc = index_pin_store_dir(ix, CACHE_DRV, conf->store_dir, &actual);
+	if (rc == 0)
+		fatalx("the store directory is %s, but the derivations here "
+		       "are of %s: put it back, or use another state_dir",
+		    conf->store_dir, buf_str(&actual));
+	if (rc == -1)
+		exit(1);
+	buf_free(&actual);
+	index_close(ix);
+}
+
+static int
+run(const struct conf *given, int fd)
+{
+	/* All this program does is about one store directory. */
+	struct conf conf = *given;
+	struct shared sh = { .conf = &conf };
+	const struct fcgi_program prog = {
+		.routes = routes,
+		.state_new = state_new,
+		.state_free = state_free,
+		.shared = &sh,
+		.authorize = authorize,
+		.stopping = stopping,
+	};
+	size_t threads = conf.threads;
+
+	conf.store_dir = conf.drv_store_dir;
+	if ((sh.store = asset_store_open(&conf, CACHE_DRV)) == NULL ||
+	    (sh.spool = spool_open_read(conf.state_dir)) == NULL)
+		fatalx("%s can't be used: has tmpnix init been run?",
+		    conf.state_dir);
+	pin_store_dir(&conf);
+	if (conf.nfiles > 0) {
+		sh.instantiate = instantiate_new(&conf, sh.store);
+		if (sh.instantiate == NULL)
+			fatalx("derivations can't be instantiated, see above");
+		/* Those that wait for evaluations keep none from reading. */
+		threads += instantiate_threads(&conf);
+	}
+	log_info("serving derivations for stores in %s, %zu files to "
+		 "instantiate",
+	    conf.store_dir, conf.nfiles);
+	if (fcgi_serve(&prog, fd, threads, (unsigned int)conf.stop_timeout) ==
+	    -1)
+		return 1;
+	instantiate_free(sh.instantiate);
+	spool_close(sh.spool);
+	asset_store_close(sh.store);
+	return 0;
 }
 
 int
@@ -16,7 +366,7 @@ main(int argc, char *argv[])
 {
 	static const struct prog prog = {
 		.name = "tmpnix-drv",
-		.purpose = "Answer the reads of the cache of derivations.",
+		.purpose = "Instantiate derivations, and serve them.",
 		.run = run,
 	};
 

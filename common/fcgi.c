@@ -703,6 +703,8 @@ fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
 	else if (sigwait(&set, &sig) == 0)
 		log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
 	atomic_store(&srv.stopping, true);
+	if (prog->stopping != NULL)
+		prog->stopping(prog->shared);
 	if ((rc = stop_workers(&srv, w, n, stop_timeout)) == -1) {
 		log_warnx("requests still open after stop_timeout are cut");
 		return -1; /* the threads still use w */

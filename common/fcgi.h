@@ -131,6 +131,8 @@ struct fcgi_program {
 	void *shared;
 	/* 0, or the status of a refusal, already filled in by a reply_ call */
 	int (*authorize)(void *state, struct request *r, unsigned int scope);
+	/* Told to stop: handlers that wait should not wait on.  May be NULL */
+	void (*stopping)(void *shared);
 };
 
 /*

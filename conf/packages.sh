@@ -4,7 +4,8 @@
 # What building needs, and what running the programs needs.
 # shellcheck disable=SC2034
 packages_build='autoconf automake make gcc libc6-dev pkg-config libfcgi-dev
-libsodium-dev libsqlite3-dev libarchive-dev libbrotli-dev libssl-dev'
+libsodium-dev libsqlite3-dev libarchive-dev libbrotli-dev libssl-dev
+libjansson-dev'
 # shellcheck disable=SC2034
 packages_run='nginx-light curl perl-base'
 

@@ -7,7 +7,7 @@ cd "${top_srcdir:-.}" || exit 1
 # own module and of lines below its own.  common/x.c and common/x_y.c belong
 # to module x.
 layers='
-prog
+prog bundle instantiate
 reads push relay
 auth
 spool asset index fcgi
@@ -28,7 +28,8 @@ fcgi_*.h	-
 sqlite3.h	common/db.c common/db.h common/index*.c common/index_db.h
 sodium.h	common/base32.c common/sign.c common/auth.c common/prog.c tools/* tests/*
 openssl/*	common/hash.c
-archive*.h	common/decode.c tests/*
+archive*.h	common/bundle.c common/decode.c tests/*
+jansson.h	cgi/drv.c
 brotli/*	common/decode.c tests/*
 '
 

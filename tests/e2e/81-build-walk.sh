@@ -1,0 +1,201 @@
+#!/bin/sh
+# The whole walk: tmpnix-build asks for a derivation, fetches it signed, builds
+# it with the cache as substituter; the hook pushes what was built; another
+# builder builds nothing.
+# shellcheck disable=SC1091,SC2046,SC2086,SC2154
+. "$(dirname "$0")/lib.sh"
+
+STORE=$W/store
+packages=$top_srcdir/tests/packages
+build=$top_srcdir/tools/tmpnix-build
+unset TMPNIX_CACHE_URL TMPNIX_DRV_URL TMPNIX_NETRC TMPNIX_CACHE_PUBLIC_KEY \
+    TMPNIX_DRV_PUBLIC_KEY TMPNIX_CACHE_SECRET_KEY TMPNIX_QUEUE TMPNIX_FILE \
+    TMPNIX_BACKGROUND TMPNIX_SKIP_LOCAL TMPNIX_CLIENT_CONF XDG_CONFIG_HOME \
+    XDG_STATE_HOME
+
+site_make "$STORE"
+mkdir "$W/overlays"
+cat >>"$CONF" <<EOT
+file.p = $packages
+drv_overlays = $W/overlays
+EOT
+site_start
+
+# builder NAME: from here on this one's store is the one at $STORE, which has to
+# be the same for all; its state and home are its own.  It knows nothing of
+# tmpnix but ~/.config/tmpnix/client.conf.
+current=
+builder() {
+	[ -z "$current" ] || mv "$STORE" "$W/$current/store"
+	current=$1
+	b=$W/$1
+	if [ -d "$b" ]; then
+		mv "$b/store" "$STORE"
+		return
+	fi
+	mkdir -p "$b/conf" "$b/home/.config/tmpnix" "$b/home/cache" "$STORE"
+	printf 'sandbox = false\nbuild-users-group =\nsubstituters =\n' \
+	    >"$b/conf/nix.conf"
+	cat >"$b/home/.config/tmpnix/client.conf" <<EOT
+# As quickstart writes it.
+TMPNIX_CACHE_URL='$U/cache'
+TMPNIX_DRV_URL='$U/drv'
+TMPNIX_NETRC='$W/netrc'
+TMPNIX_CACHE_PUBLIC_KEY='$(cat "$S/keys/cache.pub")'
+TMPNIX_DRV_PUBLIC_KEY='$(cat "$S/keys/drv.pub")'
+TMPNIX_CACHE_SECRET_KEY='$S/keys/cache.sec'
+EOT
+}
+bx() {
+	NX_STORE=$STORE nx "$b" "$@"
+}
+# tb STATUS ARG...: tmpnix-build with that exit status; $W/out, $W/err.
+tb() {
+	want=$1
+	shift
+	bx "$build" "$@" >"$W/out" 2>"$W/err"
+	got=$?
+	[ "$got" = "$want" ] || {
+		cat "$W/err"
+		fail "tmpnix-build $*: status $got, not $want"
+		return 1
+	}
+	pass "tmpnix-build $*: status $want"
+}
+# The names of what was built, sorted, on a line.
+built() {
+	sed -n "s|^building '.*/[0-9a-z]\{32\}-\(.*\)\.drv'.*|\1|p" "$W/err" |
+	    sort | tr '\n' ' ' | sed 's/ $//'
+}
+# Requests below /drv/ but for instantiate.
+drv_gets() {
+	grep -c '"GET /drv/[^" ]* ' "$W/log/access.log"
+}
+attrs='nested.deep.er.b uses-fixed low-3 other-3 from-source uses-local'
+
+builder one
+gets=$(drv_gets)
+tb 0 -f p $attrs
+is "a line of output for each" "$(wc -l <"$W/out")" 6
+ok "each is a path that is there" xargs ls -d -- <"$W/out"
+cp "$W/out" "$W/out.one"
+is "everything was built" "$(built)" "fixed from-source local low low-0 \
+low-1 low-2 low-3 mid multi nested-a nested-b other other-3 top uses-fixed \
+uses-local"
+is "one request a closure" "$(($(drv_gets) - gets))" 6
+bx nix-store -qR $(cat "$W/out") >"$W/closure"
+missing=0
+while read -r p; do
+	p=${p##*/}
+	[ "$(status -I "$U/cache/${p%%-*}.narinfo")" = 200 ] ||
+		missing=$((missing + 1))
+done <"$W/closure"
+is "everything was pushed" "$missing" 0
+is "and signed" "$(p=$(head -n 1 "$W/closure") && p=${p##*/} &&
+    curl -q -s "$U/cache/${p%%-*}.narinfo" | grep -c '^Sig: ')" 1
+is "nothing is left in the queue" \
+    "$(find "$b/home/.local/state/tmpnix/queue" -name '*.drv' | wc -l)" 0
+tb 0 -f p $attrs
+is "the second time nothing is built" "$(built)" ""
+is "the second time no derivation is fetched" "$(($(drv_gets) - gets))" 6
+
+builder two
+tb 0 -f p $attrs
+is "the second builder builds nothing" "$(built)" ""
+ok "nor has it a build log" not test -e "$b/var/log/nix/drvs"
+ok "it has the same outputs" cmp "$W/out" "$W/out.one"
+ok "each is a path that is there" xargs ls -d -- <"$W/out"
+ok "with right contents" bx nix-store --verify-path $(cat "$W/out")
+
+cp "$packages/overlay.nix" "$W/overlays/"
+tb 0 -f p low-5 other-5 top multi
+is "an overlay rebuilds what it affects and no more" "$(built)" \
+    "low low-0 low-1 low-2 low-3 low-4 low-5 mid multi other-5 top"
+ok "the patch is in it" grep -q patched \
+    "$(bx nix-store -qR $(cat "$W/out") | grep -e '-low$')/share/text"
+builder one
+tb 0 -f p low-5 other-5 top multi
+is "which the other builder gets" "$(built)" ""
+rm "$W/overlays/overlay.nix"
+
+# No build, path by path, the same by environment and flags.
+builder three
+rm "$b/home/.config/tmpnix/client.conf"
+tb 2 -f p low
+gets=$(drv_gets)
+TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/drv.pub")
+TMPNIX_NETRC=$W/netrc
+TMPNIX_FILE=p
+export TMPNIX_DRV_PUBLIC_KEY TMPNIX_NETRC TMPNIX_FILE
+tb 0 --url "$U" --no-build --copy top
+ok "it printed the derivation" bx nix-store --check-validity "$(cat "$W/out")"
+is "nothing was built" "$(built)" ""
+ok "path by path makes many requests" test $(($(drv_gets) - gets)) -ge 10
+tb 0 --url "$U" --no-build nested.a multi
+is "it printed both derivations" "$(wc -l <"$W/out")" 2
+tb 0 --url "$U" --no-push --option max-jobs 1 nested.a
+ok "without the cache's key it builds" test -n "$(built)"
+
+# What must not be taken ------------------------------------------------------
+tb 3 --url "$U" failing
+ok "it says why" grep -q 'this package fails to evaluate' "$W/err"
+is "and nothing on standard output" "$(wc -c <"$W/out")" 0
+tb 3 --url "$U" 'a;b'
+tb 3 --url "$U" -f nosuch low
+tb 1 --url "$U" broken
+ok "it says which" grep -q 'broken' "$W/err"
+tb 2 --url "$U" --nonsense low
+tb 2 --url "$U"
+tb 5 --url "http://127.0.0.1:$(free_port)" low
+TMPNIX_NETRC=/dev/null tb 3 --url "$U" low
+ok "it says what is missing" grep -q 'needs a token' "$W/err"
+TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/cache.pub") tb 4 --url "$U" low-8
+TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/cache.pub") tb 4 --url "$U" --copy low-8
+
+# tamper HASH FILE: a derivation's own narinfo says FILE's from now on.
+served() {
+	sql "SELECT narinfo FROM path WHERE cache = 'drv' AND hash_part = '$1'" |
+	    sed '/^$/d'
+}
+serve() {
+	sql "UPDATE path SET narinfo = CAST(readfile('$2') AS TEXT)
+	    WHERE cache = 'drv' AND hash_part = '$1'"
+}
+tb 0 --url "$U" --no-build other-1
+drv=$(cat "$W/out")
+ref=$(bx nix-store -q --references "$drv" | grep -e '-other.drv$')
+for what in "$drv" "$ref"; do
+	builder "other-${what##*-}"
+	hash=${what##*/}
+	hash=${hash%%-*}
+	served "$hash" >"$W/good"
+	nar=$S/drvs/$(sed -n 's/^URL: //p' "$W/good")
+	echo "tampering with ${what##*-}"
+
+	# Other bytes of the same length.
+	cp "$nar" "$W/nar"
+	sed 's/bin/nib/' "$W/nar" >"$nar"
+	tb 4 --url "$U" --no-build other-1
+	tb 4 --url "$U" --no-build --copy other-1
+	# The narinfo goes along: the signature is not for it.
+	h=$(nix-hash --type sha256 --base32 --flat "$nar")
+	sed "s/^NarHash: .*/NarHash: sha256:$h/" "$W/good" >"$W/bad"
+	serve "$hash" "$W/bad"
+	tb 4 --url "$U" --no-build other-1
+	ok "it is the signature" grep -q 'signature' "$W/err"
+	tb 4 --url "$U" --no-build --copy other-1
+	cp "$W/nar" "$nar"
+	# Only the signature is gone.
+	grep -v '^Sig' "$W/good" >"$W/bad"
+	serve "$hash" "$W/bad"
+	tb 4 --url "$U" --no-build other-1
+	ok "it is the signature" grep -q 'signature' "$W/err"
+	serve "$hash" "$W/good"
+	ok "it was not taken" not bx nix-store --check-validity "$what"
+done
+# Cut in the middle: a file that is not there.
+mv "$nar" "$nar.away"
+tb 4 --url "$U" --no-build other-1
+mv "$nar.away" "$nar"
+tb 0 --url "$U" --no-build other-1
+e2e_end

@@ -1,0 +1,135 @@
+#!/bin/sh
+# The post-build hook by itself: the queue, in the background, what it skips;
+# and that it never fails a build.
+# shellcheck disable=SC1091,SC2016,SC2046,SC2086,SC2154
+. "$(dirname "$0")/lib.sh"
+
+hook=$top_srcdir/tools/tmpnix-post-build-hook
+packages=$top_srcdir/tests/packages
+unset TMPNIX_CACHE_URL TMPNIX_NETRC TMPNIX_CACHE_SECRET_KEY TMPNIX_BACKGROUND \
+    TMPNIX_SKIP_LOCAL TMPNIX_CLIENT_CONF XDG_CONFIG_HOME XDG_STATE_HOME \
+    TMPNIX_COMPRESSION TMPNIX_PUSH_TIMEOUT
+
+client=$W/nix
+site_make "$client/store"
+site_start
+client_make "$client"
+TMPNIX_QUEUE=$W/queue
+TMPNIX_CLIENT_CONF=$W/client.conf
+export TMPNIX_QUEUE TMPNIX_CLIENT_CONF
+cat >"$W/client.conf" <<EOT
+TMPNIX_CACHE_URL=$U/cache
+TMPNIX_NETRC='$W/netrc'
+TMPNIX_CACHE_SECRET_KEY="$S/keys/cache.sec"
+EOT
+
+# build ATTR...: by plain nix-build, as a user's nix.conf has the hook.
+build() {
+	for a; do
+		set -- "$@" -A "$a"
+		shift
+	done
+	nx "$client" nix-build --no-out-link "$packages" "$@" \
+	    --option post-build-hook "$hook" >"$W/out" 2>"$W/err"
+}
+queued() {
+	find "$W/queue" -name '*.drv' | wc -l
+}
+# Is the path (a store path) in the cache?
+there() {
+	p=${1##*/}
+	[ "$(status -I "$U/cache/${p%%-*}.narinfo")" = 200 ]
+}
+is_there() {
+	while read -r p; do
+		there "$p" || return 1
+	done <"$W/out"
+}
+
+ok "a build" build top multi
+ok "is pushed" is_there
+is "with all its outputs" "$(nx "$client" nix-store -q --outputs \
+    $(nx "$client" nix-store -q --deriver $(tail -n 1 "$W/out")) |
+    while read -r p; do there "$p" && echo yes; done | wc -l)" 3
+is "nothing is queued" "$(queued)" 0
+
+# The cache is down; one path it refuses.
+prog_stop upload
+ok "a build without tmpnix-upload" build low-1 other-1
+is "is queued" "$(queued)" 3
+nginx_stop
+ok "a build without a server at all" build other-2
+is "is queued" "$(queued)" 4
+ok "it says so" grep -q "can't be reached: .* kept in" "$W/err"
+ok "flush says no" not nx "$client" "$hook" --flush
+nginx_start
+prog_start upload
+prog_ready upload
+ok "the next build" build other-3
+is "takes the others along" "$(queued)" 0
+ok "they are there" nx "$client" sh -c 'for n in low-1 other-1 other-2; do
+	p=$(echo "$NIX_STORE_DIR"/*-$n)
+	p=${p##*/}
+	[ "$(curl -q -s -I -o /dev/null -w "%{http_code}" \
+	    "$1/cache/${p%%-*}.narinfo")" = 200 ] || exit 1
+done' sh "$U"
+
+# A path that is gone is given up, one that can't be pushed keeps no other.
+prog_stop upload
+ok "two builds" build other-4 other-5
+is "are queued" "$(queued)" 2
+nx "$client" nix-store --delete "$(head -n 1 "$W/out")" >/dev/null 2>&1
+prog_start upload
+prog_ready upload
+ok "flush" nx "$client" "$hook" --flush
+is "gives up what is gone" "$(queued)" 0
+tail -n 1 "$W/out" >"$W/out.new" && mv "$W/out.new" "$W/out"
+ok "and pushes the rest" is_there
+ok "flush of an empty queue" nx "$client" "$hook" --flush
+
+# A token that may not push.
+sed 's/password .*/password tmpnix_nonsense/' "$W/netrc" >"$W/netrc.bad"
+sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/netrc.bad|" "$W/client.conf"
+ok "a build with a bad token" build other-6
+is "is queued" "$(queued)" 1
+sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/netrc|" "$W/client.conf"
+ok "flush with a good one" nx "$client" "$hook" --flush
+is "empties the queue" "$(queued)" 0
+
+# In the background.
+TMPNIX_BACKGROUND=1
+export TMPNIX_BACKGROUND
+# A server that does not answer while the build goes on.
+kill -STOP "$upload_pid"
+ok "a build in front of a stuck server" build other-7 other-8
+is "did not wait for it" "$(queued)" 2
+kill -CONT "$upload_pid"
+ok "flush" nx "$client" "$hook" --flush
+is "empties the queue" "$(queued)" 0
+ok "they are there" is_there
+unset TMPNIX_BACKGROUND
+
+# What is quicker built.
+TMPNIX_SKIP_LOCAL=1
+export TMPNIX_SKIP_LOCAL
+ok "a build that prefers to be local" build local
+ok "is not pushed" not is_there
+is "nor queued" "$(queued)" 0
+ok "another one" build other-9
+ok "is pushed" is_there
+unset TMPNIX_SKIP_LOCAL
+
+# Whatever happens, the build goes on.
+mv "$W/client.conf" "$W/client.conf.away"
+ok "a build without a configuration" build other-10
+ok "it says so" grep -q 'TMPNIX_CACHE_URL is not set' "$W/err"
+is "is queued all the same" "$(queued)" 1
+is "flush then is a mistake" "$(nx "$client" "$hook" --flush >/dev/null 2>&1
+    echo $?)" 2
+TMPNIX_QUEUE=$W/netrc/queue
+ok "a build with a queue that can't be made" build other-11
+TMPNIX_QUEUE=$W/queue
+ok "called by hand it succeeds" nx "$client" "$hook"
+is "a wrong call is one" "$(nx "$client" "$hook" --what 2>/dev/null
+    echo $?)" 2
+e2e_end

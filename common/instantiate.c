@@ -318,9 +318,10 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 		in->requests++;
 		run->threads++;
 		run->clients++;
-		if (joined)
+		if (joined) {
+			log_debug("%s %s: joins a run", file, attr);
 			rc = wait_for(in, run, r);
-		else {
+		} else {
 			drive(in, run, ix, r);
 			rc = run->rc;
 		}

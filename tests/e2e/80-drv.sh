@@ -1,7 +1,7 @@
 #!/bin/sh
 # tmpnix-drv: what it answers, what it refuses, and that nothing a client or an
 # evaluation does hurts it.
-# shellcheck disable=SC1091,SC2016,SC2086,SC2154
+# shellcheck disable=SC1091,SC2016,SC2034,SC2086,SC2154
 . "$(dirname "$0")/lib.sh"
 
 STORE=$W/store

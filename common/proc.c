@@ -186,6 +186,7 @@ take(int *fd, struct buf *b, size_t tail_max)
 	for (;;) {
 		if ((p = buf_reserve(b, CHUNK)) == NULL)
 			return;
+		buf_end(b); /* when nothing comes */
 		n = read(*fd, p, CHUNK);
 		if (n == -1 && errno == EINTR)
 			continue;

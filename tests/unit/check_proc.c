@@ -189,6 +189,30 @@ START_TEST(limits)
 }
 END_TEST
 
+/* What the caller blocks and ignores is not the child's. */
+START_TEST(signals)
+{
+	struct buf out = BUF_INIT, tail = BUF_INIT;
+	struct proc p = { .memory = 0 };
+	sigset_t set;
+	int status;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_eq(
+	    run_with(&p, "grep -e SigBlk -e SigIgn /proc/self/status", &out,
+		&tail, &status),
+	    PROC_ENDED);
+	ck_assert_str_eq(buf_str(&out),
+	    "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	buf_free(&out);
+	buf_free(&tail);
+}
+END_TEST
+
 START_TEST(no_such_command)
 {
 	static const char *const argv[] = { "/nonexistent/x", NULL };
@@ -223,6 +247,7 @@ main(void)
 	tcase_add_test(tc, past_deadline);
 	tcase_add_test(tc, too_much);
 	tcase_add_test(tc, limits);
+	tcase_add_test(tc, signals);
 	tcase_add_test(tc, no_such_command);
 	suite_add_tcase(s, tc);
 	return unit_main(s);

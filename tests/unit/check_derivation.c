@@ -34,6 +34,7 @@ static const struct {
 	{ STR("Derive([(\"out\",\"/p\",\"\",\"\",\"\")],["), NULL },
 	{ STR("Derive([(\"\",\"/p\",\"\",\"\")],["), NULL },
 	{ STR("Derive([(\"o\\\"\",\"/p\",\"\",\"\")],["), NULL },
+	{ STR("Derive([(\"o\\n\",\"/p\",\"\",\"\")],["), NULL },
 	{ STR("Derive([(\"o\n\",\"/p\",\"\",\"\")],["), NULL },
 	{ STR("Derive([(\"out\",\"/p"), NULL },
 	{ STR("Derive([(\"out"), NULL },

@@ -2,10 +2,12 @@
 
 #include "hash.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "base32.h"
 #include "log.h"
@@ -70,6 +72,18 @@ hash_sha256(const void *p, size_t n, struct digest *d)
 {
 	if (EVP_Digest(p, n, d->b, NULL, EVP_sha256(), NULL) != 1)
 		fatalx("libcrypto: SHA-256 failed");
+}
+
+void
+hash_hmac(
+    const void *key, size_t keylen, const void *p, size_t n, struct digest *d)
+{
+	unsigned int len = 0;
+
+	if (keylen > INT_MAX ||
+	    HMAC(EVP_sha256(), key, (int)keylen, p, n, d->b, &len) == NULL ||
+	    len != DIGEST_BYTES)
+		fatalx("libcrypto: HMAC failed");
 }
 
 bool

@@ -1,5 +1,5 @@
 /*
- * SHA-256 over a stream, by libcrypto.
+ * SHA-256 over a stream, and HMAC by it, by libcrypto.
  *
  * A struct hash belongs to one thread.
  */
@@ -33,6 +33,10 @@ void hash_final(struct hash *h, struct digest *d);
 
 /* All at once. */
 void hash_sha256(const void *p, size_t n, struct digest *d);
+
+/* HMAC-SHA-256 (RFC 2104) of (p, n) under key. */
+void hash_hmac(
+    const void *key, size_t keylen, const void *p, size_t n, struct digest *d);
 
 bool digest_equal(const struct digest *a, const struct digest *b);
 

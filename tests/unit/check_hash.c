@@ -4,6 +4,7 @@
 
 #include "unit.h"
 
+#include "base32.h"
 #include "hash.h"
 
 /* From nix-hash --flat --type sha256 --base32 (Nix 2.8), and FIPS 180-2. */
@@ -117,6 +118,44 @@ START_TEST(malformed)
 }
 END_TEST
 
+/* RFC 4231, test cases 1, 2 and 7 (a key longer than a block). */
+static const struct {
+	const char *key;
+	size_t keylen; /* of that many of its first byte; 0: as it is */
+	const char *text;
+	const char *hex;
+} hmacs[] = {
+	{ "\x0b", 20, "Hi There",
+	    "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff"
+	    "7" },
+	{ "Jefe", 0, "what do ya want for nothing?",
+	    "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec384"
+	    "3" },
+	{ "\xaa", 131,
+	    "This is a test using a larger than block-size key and a larger "
+	    "than block-size data. The key needs to be hashed before being "
+	    "used by the HMAC algorithm.",
+	    "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e"
+	    "2" },
+};
+
+START_TEST(hmac)
+{
+	char key[256], hex[2 * DIGEST_BYTES + 1];
+	size_t n = hmacs[_i].keylen;
+	struct digest d;
+
+	if (n == 0) {
+		n = strlen(hmacs[_i].key);
+		memcpy(key, hmacs[_i].key, n);
+	} else
+		memset(key, hmacs[_i].key[0], n);
+	hash_hmac(key, n, hmacs[_i].text, strlen(hmacs[_i].text), &d);
+	hex_encode(d.b, DIGEST_BYTES, hex);
+	ck_assert_str_eq(hex, hmacs[_i].hex);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -128,5 +167,6 @@ main(void)
 	UNIT_ROWS(s, "free", free_of_null, 1);
 	UNIT_ROWS(s, "equal", equal_looks_at_every_byte, DIGEST_BYTES);
 	UNIT_ROWS(s, "malformed", malformed, nitems(bad));
+	UNIT_ROWS(s, "hmac", hmac, nitems(hmacs));
 	return unit_main(s);
 }

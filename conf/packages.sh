@@ -5,9 +5,12 @@
 # shellcheck disable=SC2034
 packages_build='autoconf automake make gcc libc6-dev pkg-config libfcgi-dev
 libsodium-dev libsqlite3-dev libarchive-dev libbrotli-dev libssl-dev
-libjansson-dev'
+libcurl4-openssl-dev libjansson-dev'
 # shellcheck disable=SC2034
 packages_run='nginx-light curl perl-base'
+# What tests of asset stores need: a real S3, another clock, certificates.
+# shellcheck disable=SC2034
+packages_store='ceph-mon ceph-osd radosgw ceph-common libfaketime openssl perl'
 
 # Are this package's files here?  Another nginx will do for nginx-light when it
 # has the module we need.

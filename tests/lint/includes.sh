@@ -11,7 +11,7 @@ prog bundle instantiate
 reads push relay
 auth
 spool asset index fcgi
-db conf proc
+db conf proc http
 narinfo decode derivation
 key
 storepath sign attrpath query text
@@ -29,8 +29,9 @@ sqlite3.h	common/db.c common/db.h common/index*.c common/index_db.h
 sodium.h	common/base32.c common/sign.c common/auth.c common/prog.c tools/* tests/*
 openssl/*	common/hash.c
 archive*.h	common/bundle.c common/decode.c tests/*
-jansson.h	cgi/drv.c
 brotli/*	common/decode.c tests/*
+curl/*	common/http.c
+jansson.h	cgi/drv.c common/asset_policy.c
 '
 
 bad=0

@@ -76,6 +76,12 @@ static const char *const migrations[] = {
 	" name TEXT PRIMARY KEY,"
 	" value TEXT NOT NULL"
 	") STRICT, WITHOUT ROWID;",
+
+	/* The spool's bytes from the index alone; who references a path. */
+	"DROP INDEX asset_spool;"
+	"CREATE INDEX asset_spool ON asset (spool, size)"
+	" WHERE spool IS NOT NULL;"
+	"CREATE INDEX reference_ref ON reference (cache, ref);",
 };
 
 #define ASSET_COLUMNS                                                          \
@@ -89,10 +95,14 @@ static const char *const sql[ST_MAX] = {
 	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
 	    " content_type, spool, created)"
 	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	/*
+	 * One that is on its way stays claimed: were the new bytes to overtake
+	 * the old ones, the store would end with those.
+	 */
 	[ST_ASSET_REPLACE] =
 	    "UPDATE asset SET size = ?3, sha256 = ?4, spool = ?5, created = ?6,"
-	    " state = 'spooled', owner = NULL, lease = 0, attempts = 0,"
-	    " next_attempt = 0, last_error = NULL"
+	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
+	    " attempts = 0, next_attempt = 0, last_error = NULL"
 	    " WHERE cache = ?1 AND key = ?2",
 	[ST_PATH_GET] =
 	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
@@ -138,6 +148,47 @@ static const char *const sql[ST_MAX] = {
 	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
 	    "  AND r.ref <> a.hash_part AND m.state <> 'stored')"
 	    " ORDER BY next_attempt, id LIMIT ?3",
+	/*
+	 * Narinfos that reference each other wait for each other.  One of them
+	 * may go first when everything not stored that it leads to (t) leads
+	 * back to it (b), waits itself and has its NAR stored.
+	 *
+	 * In such a circle somebody references what was entered after him; a
+	 * client that sends references first makes no such row, so that this
+	 * ends before it follows a single reference.
+	 */
+	[ST_CLAIM_CYCLE] =
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
+	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
+	    " AND hash_part IS NOT NULL"
+	    " AND EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
+	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
+	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
+	    "  AND r.ref <> a.hash_part AND m.state <> 'stored'"
+	    "  AND m.id > a.id)"
+	    " AND NOT EXISTS (WITH RECURSIVE"
+	    "  b (h) AS (SELECT a.hash_part UNION"
+	    "   SELECT r.hash_part FROM b JOIN reference AS r"
+	    "    ON r.cache = ?1 AND r.ref = b.h JOIN asset AS m"
+	    "    ON m.cache = ?1 AND m.key = r.hash_part || '.narinfo'"
+	    "    WHERE m.state <> 'stored'),"
+	    "  t (h) AS (SELECT a.hash_part UNION"
+	    "   SELECT r.ref FROM t JOIN reference AS r"
+	    "    ON r.cache = ?1 AND r.hash_part = t.h JOIN asset AS m"
+	    "    ON m.cache = ?1 AND m.key = r.ref || '.narinfo'"
+	    "    WHERE m.state <> 'stored')"
+	    "  SELECT 1 FROM t JOIN asset AS m"
+	    "   ON m.cache = ?1 AND m.key = t.h || '.narinfo'"
+	    "   JOIN path AS p ON p.cache = ?1 AND p.hash_part = t.h"
+	    "   JOIN asset AS n ON n.cache = ?1 AND n.key = p.nar_key"
+	    "   WHERE n.state <> 'stored'"
+	    "   OR m.state <> 'spooled'"
+	    "   OR t.h NOT IN (SELECT h FROM b))"
+	    " ORDER BY next_attempt, id LIMIT ?3",
+	[ST_CLAIM_DUE] = "SELECT 1 FROM asset WHERE cache = ?1"
+			 " AND state = 'spooled' AND next_attempt <= ?2"
+			 " UNION ALL SELECT 1 FROM asset WHERE cache = ?1"
+			 " AND state = 'relaying' AND lease < ?2 LIMIT 1",
 	[ST_CLAIM_SET] = "UPDATE asset SET state = 'relaying', owner = ?2,"
 			 " lease = ?3, attempts = attempts + 1 WHERE id = ?1",
 	[ST_STORED] =
@@ -149,18 +200,35 @@ static const char *const sql[ST_MAX] = {
 		       " last_error = ?5, next_attempt = ?6"
 		       " WHERE id = ?1 AND state = 'relaying' AND owner = ?2"
 		       " AND sha256 = ?3",
+	[ST_UNCLAIM_REPLACED] =
+	    "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0"
+	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2",
 	[ST_EXPIRE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
 		      " lease = 0 WHERE cache = ?1 AND state = 'relaying'"
 		      " AND lease < ?2",
 	[ST_RELEASE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
 		       " lease = 0 WHERE state = 'relaying' AND owner = ?1",
+	[ST_RENEW] = "UPDATE asset SET lease = ?2"
+		     " WHERE state = 'relaying' AND owner = ?1",
+	[ST_RETRY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+		     " next_attempt = 0 WHERE cache = ?1"
+		     " AND (state = 'failed' OR"
+		     "  (state = 'spooled' AND next_attempt > 0))",
+	[ST_RETRY_KEY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+			 " next_attempt = 0 WHERE cache = ?1 AND key = ?2"
+			 " AND state IN ('failed', 'spooled')",
+	[ST_SPOOL_BYTES] = "SELECT coalesce(sum(size), 0) FROM asset"
+			   " WHERE spool IS NOT NULL",
+	[ST_ASSET_ERROR] =
+	    "SELECT last_error FROM asset WHERE cache = ?1 AND key = ?2",
 	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
 
 	[ST_STATUS_ASSET] = "SELECT state, count(*), sum(size), min(created)"
 			    " FROM asset WHERE cache = ?1 GROUP BY state",
 	[ST_STATUS_PATH] = "SELECT count(*), coalesce(sum(nar_size), 0)"
 			   " FROM path WHERE cache = ?1",
-	[ST_STATUS_ERROR] = "SELECT last_error, key FROM asset"
+	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key"
+			    " FROM asset"
 			    " WHERE cache = ?1 AND state <> 'stored'"
 			    " AND last_error IS NOT NULL"
 			    " ORDER BY state = 'failed' DESC, id DESC LIMIT 1",

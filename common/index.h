@@ -163,16 +163,18 @@ void index_closure_clear(struct index_closure *c);
 /*
  * Claim up to max rows for owner (an instance's id) until now + lease: spooled
  * ones whose time has come, NARs and other objects first, a narinfo only when
- * its NAR and all narinfos it references are stored (I4; itself
- * excepted).  *n rows are filled, state RELAYING.  Returns 0.
+ * its NAR and all narinfos it references are stored (I4).  Itself is excepted,
+ * and so are narinfos that reference each other: they go, one at a time, once
+ * all their NARs and all else they lead to are stored.  *n rows are filled,
+ * state RELAYING.  Returns 0.
  */
 int index_claim(struct index *ix, const char *cache, const char *owner,
     int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n);
 
 /*
  * In one transaction: rows (claimed by owner) are stored.  A row whose bytes
- * were replaced meanwhile stays spooled.  done[i] says whether row i is stored
- * now; its spool file may go.  url may be NULL.  Returns 0.
+ * were replaced meanwhile is spooled again.  done[i] says whether row i is
+ * stored now; its spool file may go.  url may be NULL.  Returns 0.
  */
 int index_stored(struct index *ix, const char *owner,
     const struct asset_row *rows, size_t n, bool *done);
@@ -184,6 +186,23 @@ int index_unclaim(struct index *ix, const char *owner,
 
 /* All claims of owner return to spooled. */
 int index_release(struct index *ix, const char *owner);
+
+/* All claims of owner hold until lease. */
+int index_renew(struct index *ix, const char *owner, int64_t lease);
+
+/*
+ * Start over with an object that failed or waits for its next attempt, or with
+ * all of them (key NULL): how many there were.
+ */
+int index_retry(struct index *ix, const char *cache, const char *key);
+
+/* What the last attempt on an object failed with, appended to why: 1, or 0
+ * when there is no such object. */
+int index_asset_error(
+    struct index *ix, const char *cache, const char *key, struct buf *why);
+
+/* Bytes of all that has a spool file: 0. */
+int index_spool_bytes(struct index *ix, uint64_t *bytes);
 
 /* Is a spool file named by any row?  1, or 0. */
 int index_spool_used(struct index *ix, const char *name);

@@ -64,6 +64,22 @@ mark(struct index *ix, const char *owner, int64_t lease, struct asset_row *rows,
 	return 0;
 }
 
+/* Is there anything to claim?  1, 0 or -1.  Takes no writer's lock. */
+static int
+due(struct index *ix, const char *cache, int64_t now)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CLAIM_DUE)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc;
+}
+
 int
 index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
     int64_t lease, struct asset_row *rows, size_t max, size_t *n)
@@ -72,11 +88,16 @@ index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
 	int rc = -1;
 
 	*n = 0;
+	if ((rc = due(ix, cache, now)) != 1)
+		return rc;
+	rc = -1;
 	if (db_begin(ix->db) == -1)
 		return -1;
 	if (expire(ix, cache, now) == 0 &&
 	    select_rows(ix, ST_CLAIM_OBJECT, cache, now, rows, max, n) == 0 &&
 	    select_rows(ix, ST_CLAIM_NARINFO, cache, now, rows, max, n) == 0 &&
+	    (*n > 0 ||
+		select_rows(ix, ST_CLAIM_CYCLE, cache, now, rows, 1, n) == 0) &&
 	    mark(ix, owner, now + lease, rows, *n) == 0 &&
 	    db_commit(ix->db) == 0)
 		rc = 0;
@@ -87,6 +108,20 @@ index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
 		*n = 0;
 	}
 	return rc;
+}
+
+/* Other bytes came while row was on its way: they go next. */
+static int
+unclaim_replaced(
+    struct index *ix, const char *owner, const struct asset_row *row)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_UNCLAIM_REPLACED)) == NULL)
+		return -1;
+	sqlite3_bind_int64(st, 1, row->id);
+	index_bind_text(st, 2, owner);
+	return index_run(ix, st);
 }
 
 int
@@ -109,6 +144,8 @@ index_stored(struct index *ix, const char *owner, const struct asset_row *rows,
 		if (index_run(ix, st) == -1)
 			goto out;
 		done[i] = db_changes(ix->db) == 1;
+		if (!done[i] && unclaim_replaced(ix, owner, &rows[i]) == -1)
+			goto out;
 	}
 	rc = db_commit(ix->db);
 out:
@@ -130,7 +167,11 @@ index_unclaim(struct index *ix, const char *owner, const struct asset_row *row,
 	index_bind_text(st, 4, permanent ? "failed" : "spooled");
 	index_bind_text(st, 5, why);
 	sqlite3_bind_int64(st, 6, retry_at);
-	return index_run(ix, st);
+	if (index_run(ix, st) == -1)
+		return -1;
+	if (db_changes(ix->db) == 1)
+		return 0;
+	return unclaim_replaced(ix, owner, row);
 }
 
 int
@@ -142,6 +183,65 @@ index_release(struct index *ix, const char *owner)
 		return -1;
 	index_bind_text(st, 1, owner);
 	return index_run(ix, st);
+}
+
+int
+index_renew(struct index *ix, const char *owner, int64_t lease)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_RENEW)) == NULL)
+		return -1;
+	index_bind_text(st, 1, owner);
+	sqlite3_bind_int64(st, 2, lease);
+	return index_run(ix, st);
+}
+
+int
+index_retry(struct index *ix, const char *cache, const char *key)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, key != NULL ? ST_RETRY_KEY : ST_RETRY)) ==
+	    NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	if (key != NULL)
+		index_bind_text(st, 2, key);
+	return index_run(ix, st) == -1 ? -1 : (int)db_changes(ix->db);
+}
+
+int
+index_spool_bytes(struct index *ix, uint64_t *bytes)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_SPOOL_BYTES)) == NULL)
+		return -1;
+	if ((rc = db_step(ix->db, st)) == 1)
+		*bytes = (uint64_t)sqlite3_column_int64(st, 0);
+	index_done(st);
+	return rc == 1 ? 0 : -1;
+}
+
+int
+index_asset_error(
+    struct index *ix, const char *cache, const char *key, struct buf *why)
+{
+	sqlite3_stmt *st;
+	const unsigned char *s;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_ASSET_ERROR)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	if ((rc = db_step(ix->db, st)) == 1 &&
+	    (s = sqlite3_column_text(st, 0)) != NULL)
+		buf_adds(why, (const char *)s);
+	index_done(st);
+	return rc;
 }
 
 int

@@ -814,7 +814,7 @@ START_TEST(eight_processes_open_a_fresh_index)
 
 	race(8, open_it, codes);
 	ck_assert_int_eq(codes[0], 8);
-	ck_assert_int_eq(ask("PRAGMA user_version"), 1);
+	ck_assert_int_eq(ask("PRAGMA user_version"), 2);
 }
 END_TEST
 
@@ -905,7 +905,8 @@ static const struct {
 	const char *paths;
 	const char *rounds[5]; /* what each claim gets when all is stored */
 } orders[] = {
-	{ "a", { "A", "a" } }, { "a,b", { "AB", "ab" } },
+	{ "a", { "A", "a" } },
+	{ "a,b", { "AB", "ab" } },
 	{ "a,ba", { "AB", "a", "b" } },
 	{ "ba,a", { "BA", "a", "b" } }, /* the reference comes later */
 	{ "a,ba,cb", { "ABC", "a", "b", "c" } },
@@ -913,6 +914,12 @@ static const struct {
 	{ "aa", { "A", "a" } }, /* itself */
 	{ "aa,bab", { "AB", "a", "b" } },
 	{ "az", { "A", "a" } }, /* not here: another cache has it */
+	/* Rings go one by one, and after what they reference outside. */
+	{ "ab,ba", { "AB", "a", "b" } },
+	{ "aab,bab", { "AB", "a", "b" } },
+	{ "ab,bc,ca", { "ABC", "a", "c", "b" } },
+	{ "abc,ba,c", { "ABC", "c", "a", "b" } },
+	{ "ab,ba,ca", { "ABC", "a", "bc" } },
 };
 
 START_TEST(claim_order)
@@ -1027,12 +1034,13 @@ START_TEST(stored_not_when_replaced_meanwhile)
 	ck_assert(done[1]);
 	ck_assert_int_eq(get("log/x").state, ASSET_SPOOLED);
 	ck_assert_str_eq(get("log/x").spool, "s.3");
-	/* Nor when it is under way again, with the new bytes. */
-	rows[1] = rows[0];
+	/* Until then nobody relayed the new ones: the old could come last. */
 	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 1);
-	ck_assert_int_eq(index_stored(ix, ME, &rows[1], 1, done), 0);
+	ck_assert_int_eq(put("log/x", "newer", "s.4", old), INDEX_REPLACED);
+	ck_assert_uint_eq(claim(ME, 2000, &rows[1], 1), 0);
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
 	ck_assert(!done[0]);
-	ck_assert_int_eq(get("log/x").state, ASSET_RELAYING);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 1);
 	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
 	ck_assert(done[0]);
 }
@@ -1100,8 +1108,106 @@ START_TEST(unclaim_is_for_the_claim_at_hand)
 	ck_assert_int_eq(index_unclaim(ix, ME, &row, "?", 9000, true), 0);
 	ck_assert_int_eq(get("log/x").state, ASSET_SPOOLED);
 	ck_assert_uint_eq(claim(ME, 2000, &again, 1), 1);
-	ck_assert_int_eq(index_unclaim(ix, ME, &row, "?", 9000, true), 0);
+	ck_assert_int_eq(index_unclaim(ix, OTHER, &row, "?", 9000, true), 0);
 	ck_assert_int_eq(get("log/x").state, ASSET_RELAYING);
+}
+END_TEST
+
+/* A ring goes when all its NARs are stored and nothing else is missing. */
+START_TEST(ring_waits_for_its_nars)
+{
+	struct asset_row rows[4];
+	bool done[4];
+	struct spec s;
+
+	put_paths("ab,bac,c");
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 3);
+	ck_assert_str_eq(letters(rows, 3), "ABC");
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
+	ck_assert_int_eq(index_unclaim(ix, ME, &rows[1], "no", 2000, true), 0);
+	/* C is under way: c waits, B failed: a and b wait. */
+	ck_assert_uint_eq(claim(ME, 2000, &rows[3], 1), 0);
+	ck_assert_int_eq(index_stored(ix, ME, &rows[2], 1, done), 0);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
+	ck_assert_str_eq(letters(rows, 1), "c");
+	ck_assert_int_eq(index_unclaim(ix, ME, &rows[0], "no", 2000, true), 0);
+	s = spec_of('b');
+	ck_assert_int_eq(index_retry(ix, CACHE, nar_key(&s)), 1);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
+	ck_assert_str_eq(letters(rows, 1), "B");
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
+	/* c failed. */
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 0);
+	ck_assert_int_eq(index_retry(ix, CACHE, NULL), 1);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
+	ck_assert_str_eq(letters(rows, 1), "c");
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
+	ck_assert_str_eq(letters(rows, 1), "a");
+}
+END_TEST
+
+START_TEST(retry_starts_over)
+{
+	struct buf why = BUF_INIT;
+	struct asset_row row;
+	char old[64];
+
+	put("log/x", "x", "s.1", old);
+	put("log/y", "y", "s.2", old);
+	put("log/z", "z", "s.3", old);
+	ck_assert_uint_eq(claim(ME, 2000, &row, 1), 1);
+	ck_assert_int_eq(index_unclaim(ix, ME, &row, "no", 0, true), 0);
+	ck_assert_uint_eq(claim(ME, 2000, &row, 1), 1);
+	ck_assert_int_eq(index_unclaim(ix, ME, &row, "later", 9000, false), 0);
+	ck_assert_uint_eq(claim(ME, 2000, &row, 1), 1);
+	ck_assert_int_eq(index_asset_error(ix, CACHE, "log/x", &why), 1);
+	ck_assert_str_eq(buf_str(&why), "no");
+	ck_assert_int_eq(index_asset_error(ix, CACHE, "log/none", &why), 0);
+	buf_free(&why);
+	ck_assert_int_eq(index_retry(ix, CACHE, "log/none"), 0);
+	ck_assert_int_eq(index_retry(ix, "drv", "log/x"), 0);
+	/* Not what is under way. */
+	ck_assert_int_eq(index_retry(ix, CACHE, "log/z"), 0);
+	ck_assert_int_eq(index_retry(ix, CACHE, NULL), 2);
+	ck_assert_int_eq(index_retry(ix, CACHE, NULL), 0);
+	ck_assert_int_eq(get("log/x").state, ASSET_SPOOLED);
+	ck_assert_int_eq(get("log/y").attempts, 0);
+	ck_assert_int_eq(get("log/z").state, ASSET_RELAYING);
+}
+END_TEST
+
+START_TEST(renewed_claims_hold)
+{
+	struct asset_row row, again;
+	char old[64];
+
+	put("log/x", "x", "s.1", old);
+	ck_assert_uint_eq(claim(ME, 2000, &row, 1), 1);
+	ck_assert_int_eq(index_renew(ix, OTHER, 1), 0);
+	ck_assert_int_eq(index_renew(ix, ME, 9000), 0);
+	ck_assert_uint_eq(claim(OTHER, 9000, &again, 1), 0);
+	ck_assert_uint_eq(claim(OTHER, 9001, &again, 1), 1);
+}
+END_TEST
+
+START_TEST(spool_bytes)
+{
+	struct asset_row row;
+	uint64_t bytes = 7;
+	char old[64];
+	bool done;
+
+	ck_assert_int_eq(index_spool_bytes(ix, &bytes), 0);
+	ck_assert_uint_eq(bytes, 0);
+	put("log/x", "12345", "s.1", old);
+	put("log/y", "1234567", "s.2", old);
+	ck_assert_int_eq(index_spool_bytes(ix, &bytes), 0);
+	ck_assert_uint_eq(bytes, 12);
+	ck_assert_uint_eq(claim(ME, 2000, &row, 1), 1);
+	ck_assert_int_eq(index_stored(ix, ME, &row, 1, &done), 0);
+	ck_assert_int_eq(index_spool_bytes(ix, &bytes), 0);
+	ck_assert_uint_eq(bytes, 7);
 }
 END_TEST
 
@@ -1323,6 +1429,10 @@ main(void)
 	tcase_add_test(relay, unclaimed_for_good_keeps_its_file);
 	tcase_add_test(relay, unclaim_is_for_the_claim_at_hand);
 	tcase_add_test(relay, release_of_an_owner);
+	tcase_add_test(relay, ring_waits_for_its_nars);
+	tcase_add_test(relay, retry_starts_over);
+	tcase_add_test(relay, renewed_claims_hold);
+	tcase_add_test(relay, spool_bytes);
 	tcase_add_test(relay, expired_lease_returns);
 	suite_add_tcase(s, relay);
 

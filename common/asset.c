@@ -2,18 +2,42 @@
 
 #include "asset.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-struct asset_store *
-asset_store_open(const struct conf *conf, const char *cache)
+#include "file.h"
+#include "log.h"
+
+#define SECRET_MAX 4096
+
+static struct asset_store *
+store_open(const struct conf *conf, const char *cache, bool write)
 {
 	if (strcmp(cache, CACHE_DRV) == 0)
 		return asset_file_open(conf->state_dir, "drvs");
 	switch (conf->asset_store) {
 	case CONF_STORE_FILE:
 		return asset_file_open(conf->state_dir, "store");
+	case CONF_STORE_GLITCH:
+		return asset_glitch_open(conf, write);
+	case CONF_STORE_S3:
+		return asset_s3_open(conf);
 	}
 	return NULL;
+}
+
+struct asset_store *
+asset_store_open(const struct conf *conf, const char *cache)
+{
+	return store_open(conf, cache, true);
+}
+
+struct asset_store *
+asset_store_open_read(const struct conf *conf, const char *cache)
+{
+	return store_open(conf, cache, false);
 }
 
 void
@@ -21,4 +45,124 @@ asset_store_close(struct asset_store *as)
 {
 	if (as != NULL)
 		as->ops->close(as);
+}
+
+bool
+asset_status_temporary(int status)
+{
+	return status == 408 || status == 429 || status >= 500;
+}
+
+void
+asset_url_encode(struct buf *b, const char *s, bool slash)
+{
+	/* RFC 3986, 2.3: what S3 wants bare in a signed path too. */
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-._~";
+
+	for (; *s != '\0'; s++) {
+		if (strchr(plain, *s) != NULL || (slash && *s == '/'))
+			buf_addch(b, *s);
+		else
+			buf_addf(b, "%%%02X", (unsigned char)*s);
+	}
+}
+
+/* The text of the first <name> element, its length in *n; NULL: none. */
+static const char *
+xml_text(const char *s, const char *name, size_t *n)
+{
+	size_t len = strlen(name);
+	const char *p;
+
+	for (p = s; (p = strchr(p, '<')) != NULL; p++)
+		if (strncmp(p + 1, name, len) == 0 && p[1 + len] == '>') {
+			p += len + 2;
+			*n = strcspn(p, "<");
+			return p;
+		}
+	return NULL;
+}
+
+void
+asset_xml_error(const struct buf *body, struct buf *why, char code[64])
+{
+	const char *s = buf_str(body), *c, *m;
+	size_t nc = 0, nm = 0;
+
+	code[0] = '\0';
+	if ((c = xml_text(s, "Code", &nc)) != NULL && nc < 64) {
+		memcpy(code, c, nc);
+		code[nc] = '\0';
+		buf_addf(why, ": %s", code);
+	}
+	m = xml_text(s, "Message", &nm);
+	if (m != NULL && nm > 0)
+		buf_addf(why, ": %.*s", (int)(nm < 300 ? nm : 300), m);
+}
+
+void
+asset_scrub(struct buf *b, size_t from, const char *secret)
+{
+	size_t n = strlen(secret);
+	char *p;
+
+	if (b->p == NULL || n < 4 || from > b->len)
+		return;
+	/* Shorter ones are none, and "***" would not be shorter. */
+	for (p = b->p + from; (p = strstr(p, secret)) != NULL;) {
+		memcpy(p, "***", 3);
+		/* With the NUL. */
+		memmove(p + 3, p + n, b->len - (size_t)(p - b->p) - n + 1);
+		b->len -= n - 3;
+		p += 3;
+	}
+}
+
+char *
+asset_read_secret(const char *what, const char *path)
+{
+	struct buf b = BUF_INIT_MAX(SECRET_MAX + 1);
+	char *s = NULL;
+
+	if (file_read_secret(path, SECRET_MAX, &b) == -1) {
+		if (errno == EPERM)
+			log_warnx("%s: %s: must be a file of ours that nobody "
+				  "else can read (chmod 600)",
+			    what, path);
+		else
+			log_warn("%s: %s", what, path);
+	} else if (strlen(buf_str(&b)) != b.len)
+		log_warnx("%s: %s: not text", what, path);
+	else
+		s = strdup(buf_str(&b));
+	if (b.p != NULL)
+		explicit_bzero(b.p, b.cap);
+	buf_free(&b);
+	return s;
+}
+
+enum asset_rc
+asset_compare(const struct asset_source *src, int status, int64_t length,
+    const char *etag, struct buf *why)
+{
+	const char *put = src->receipt != NULL ? src->receipt->etag : "";
+
+	if (status != 200) {
+		buf_addf(why, "read back: status %d", status);
+		return ASSET_RETRY;
+	}
+	if (length < 0 || (uint64_t)length != src->size) {
+		buf_addf(why,
+		    "read back: %" PRId64 " bytes instead of %" PRIu64, length,
+		    src->size);
+		return ASSET_RETRY;
+	}
+	/* A weak one is a proxy's word, not the store's. */
+	if (put[0] == '"' && etag[0] == '"' && strcmp(put, etag) != 0) {
+		buf_addf(why, "read back: ETag %s instead of %s", etag, put);
+		return ASSET_RETRY;
+	}
+	return ASSET_OK;
 }

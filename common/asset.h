@@ -18,6 +18,7 @@
 
 #include "buf.h"
 #include "conf.h"
+#include "hash.h"
 
 struct asset_store;
 
@@ -25,6 +26,12 @@ enum asset_rc {
 	ASSET_OK,
 	ASSET_RETRY, /* may work later */
 	ASSET_REFUSED, /* will not work, however often */
+};
+
+/* What a store on the network said besides: confirm compares put's etag. */
+struct asset_receipt {
+	char etag[128]; /* "" when it said none */
+	int64_t retry_after; /* seconds it asks us to leave it alone; 0: none */
 };
 
 /* The bytes of one object: in a file (dir, name, fd), or in memory (p). */
@@ -36,6 +43,8 @@ struct asset_source {
 	int dir; /* directory that has it as name */
 	const char *name;
 	const void *p; /* used when fd is -1 */
+	const struct digest *sha256; /* of the bytes, or NULL */
+	struct asset_receipt *receipt; /* to be filled in; may be NULL */
 };
 
 struct asset_ops {
@@ -54,6 +63,24 @@ struct asset_ops {
 	    const struct asset_source *src, const char *url, struct buf *why);
 	enum asset_rc (*remove)(
 	    struct asset_store *as, const char *key, struct buf *why);
+	/* Is there a remove that removes? */
+	bool can_remove;
+	/*
+	 * The most bytes one object of this type may have; asked before its
+	 * upload, so it may not take long.  -1 with *max undefined when that
+	 * is not known just now.  NULL: no limit.
+	 */
+	int (*limit)(
+	    struct asset_store *as, const char *content_type, uint64_t *max);
+	/*
+	 * Where a reader finds key now, by this method; url is what put said.
+	 * To be freed, NULL without memory.  The operation itself is NULL when
+	 * url, if there is one, is it.
+	 */
+	char *(*read_url)(struct asset_store *as, const char *key,
+	    const char *url, const char *method);
+	/* Cut what is under way, it is time to stop; may be NULL. */
+	void (*interrupt)(struct asset_store *as);
 	/* Local stores: a descriptor on key's bytes, -1 with errno. */
 	int (*open)(struct asset_store *as, const char *key);
 	void (*close)(struct asset_store *as);
@@ -65,6 +92,8 @@ struct asset_store {
 	/* Local stores: the directory under state_dir, which is also its name
 	 * below the web server's /tmpnix-files/. */
 	const char *dir;
+	/* Seconds until a URL of read_url is no longer good; 0: never. */
+	uint64_t url_expires;
 };
 
 /*
@@ -74,9 +103,38 @@ struct asset_store {
  */
 struct asset_store *asset_store_open(
     const struct conf *conf, const char *cache);
+/*
+ * The same for a program that only reads: a secret that reading does not need
+ * is not opened.  put, confirm and remove must not be called.
+ */
+struct asset_store *asset_store_open_read(
+    const struct conf *conf, const char *cache);
 void asset_store_close(struct asset_store *as);
+
+/* Is a failed answer with this HTTP status worth another try?  Not 0. */
+bool asset_status_temporary(int status);
+
+/* Append s percent-encoded for a URL; slashes stay if slash. */
+void asset_url_encode(struct buf *b, const char *s, bool slash);
+
+/* Append what an S3 error (XML) says, "Code: Message", and its code alone to
+ * code (64 bytes; "" when there is none). */
+void asset_xml_error(const struct buf *body, struct buf *why, char code[64]);
+
+/* Replace each occurrence of secret in b, from offset on, by "***". */
+void asset_scrub(struct buf *b, size_t from, const char *secret);
+
+/* Read a file of mode 0600 with one line or a few: NULL (logged) on failure.
+ * The caller wipes and frees it. */
+char *asset_read_secret(const char *what, const char *path);
+
+/* Is the size the source has?  ASSET_OK, or ASSET_RETRY with why. */
+enum asset_rc asset_compare(const struct asset_source *src, int status,
+    int64_t length, const char *etag, struct buf *why);
 
 /* The implementations' constructors; dir is not copied. */
 struct asset_store *asset_file_open(const char *state_dir, const char *dir);
+struct asset_store *asset_glitch_open(const struct conf *conf, bool write);
+struct asset_store *asset_s3_open(const struct conf *conf);
 
 #endif

@@ -198,6 +198,7 @@ static const struct asset_ops file_ops = {
 	.flush = file_flush,
 	.confirm = file_confirm,
 	.remove = file_remove,
+	.can_remove = true,
 	.open = file_open,
 	.close = file_close,
 };

@@ -221,13 +221,135 @@ parse_duration(const struct key_def *k, const char *v, size_t n, void *field)
 	return set_number(k, rc, number, field);
 }
 
+/* One of the words; *place is which. */
+static const char *
+parse_word(const struct key_def *k, const char *const *words, const char *v,
+    size_t n, int *place)
+{
+	int i;
+
+	for (i = 0; words[i] != NULL; i++)
+		if (equals(v, n, words[i])) {
+			*place = i;
+			return NULL;
+		}
+	return k->rule;
+}
+
 static const char *
 parse_store(const struct key_def *k, const char *v, size_t n, void *field)
 {
-	if (!equals(v, n, "file"))
+	static const char *const words[] = { "file", "glitch", "s3", NULL };
+	const char *why;
+	int place = 0;
+
+	if ((why = parse_word(k, words, v, n, &place)) == NULL)
+		*(enum conf_store *)field = (enum conf_store)place;
+	return why;
+}
+
+static const char *
+parse_relay(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	static const char *const words[] = { "write-back", "write-through",
+		NULL };
+	const char *why;
+	int place = 0;
+
+	if ((why = parse_word(k, words, v, n, &place)) == NULL)
+		*(enum conf_relay *)field = (enum conf_relay)place;
+	return why;
+}
+
+static const char *
+parse_narinfo(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	static const char *const words[] = { "auto", "redirect", "inline",
+		NULL };
+	const char *why;
+	int place = 0;
+
+	if ((why = parse_word(k, words, v, n, &place)) == NULL)
+		*(enum conf_narinfo *)field = (enum conf_narinfo)place;
+	return why;
+}
+
+/* All of (v, n) letters, digits or in more. */
+static bool
+plain_ok(const char *v, size_t n, const char *more)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!is_alnum(v[i]) && strchr(more, v[i]) == NULL)
+			return false;
+	return n > 0;
+}
+
+/* A name: letters, digits, "-", "." and "_", or "none" for NULL. */
+static const char *
+parse_name_or_none(
+    const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	if (n > k->max || v[0] == '.' || !plain_ok(v, n, "-._"))
 		return k->rule;
-	*(enum conf_store *)field = CONF_STORE_FILE;
-	return NULL;
+	return set_string(field, v, n);
+}
+
+static const char *
+parse_region(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (n > k->max || !plain_ok(v, n, "-_"))
+		return k->rule;
+	return set_string(field, v, n);
+}
+
+/* What stands in front of every key: "" for none, or it ends with "/". */
+static const char *
+parse_prefix(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	struct buf absolute = BUF_INIT;
+	bool good;
+
+	if (equals(v, n, "none"))
+		return set_string(field, "", 0);
+	if (n > k->max || n < 2 || v[n - 1] != '/' || !plain_ok(v, n, "-._/"))
+		return k->rule;
+	/* Segments as those of a path. */
+	buf_addch(&absolute, '/');
+	buf_add(&absolute, v, n - 1);
+	good = !buf_failed(&absolute) && path_ok(absolute.p, absolute.len);
+	buf_free(&absolute);
+	return good ? set_string(field, v, n) : k->rule;
+}
+
+/* Like url, but a path may follow; or "none" for NULL. */
+static const char *
+parse_base_or_none(
+    const struct key_def *k, const char *v, size_t n, void *field)
+{
+	size_t scheme = 0, host;
+
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	if (n > 7 && memcmp(v, "http://", 7) == 0)
+		scheme = 7;
+	else if (n > 8 && memcmp(v, "https://", 8) == 0)
+		scheme = 8;
+	for (host = scheme; host < n && v[host] != '/'; host++)
+		;
+	if (scheme == 0 || !url_ok(v, host) ||
+	    (host < n &&
+		(!path_ok(v + host, n - host) ||
+		    !plain_ok(v + host, n - host, "-._~/"))))
+		return k->rule;
+	return set_string(field, v, n);
 }
 
 static const char *
@@ -309,6 +431,9 @@ parse_level(const struct key_def *k, const char *v, size_t n, void *field)
 #define PATH_RULE                                                              \
 	"must be an absolute path without \"//\", \"/./\", \"/../\" and "      \
 	"without a slash at the end"
+#define URL_RULE                                                               \
+	"must be http://HOST[:PORT] or https://HOST[:PORT] and nothing "       \
+	"behind it"
 #define SIZE_RULE "must be a number of bytes, with K, M, G or T if you like"
 
 #define ROW(field, parser, def, rule, min, max)                                \
@@ -321,10 +446,7 @@ static const struct key_def keys[] = {
 	ROW(state_dir, parse_path, TMPNIX_STATE_DIR, PATH_RULE, 0, 0),
 	ROW(store_dir, parse_store_dir, "/nix/store",
 	    PATH_RULE " or spaces, such as /nix/store", 0, 0),
-	ROW(url, parse_url, "http://127.0.0.1:8080",
-	    "must be http://HOST[:PORT] or https://HOST[:PORT] and nothing "
-	    "behind it",
-	    0, 0),
+	ROW(url, parse_url, "http://127.0.0.1:8080", URL_RULE, 0, 0),
 	ROW(want_mass_query, parse_bool, "yes", "must be yes or no", 0, 0),
 	ROW(priority, parse_number, "30", "must be a number from 0 to 1000000",
 	    0, 1000000),
@@ -340,9 +462,52 @@ static const struct key_def keys[] = {
 	    SIZE_LIMIT),
 	ROW(max_meta_size, parse_size, "64M", "must be a size from 1 to 1G", 1,
 	    (uint64_t)1 << 30),
-	ROW(asset_store, parse_store, "file", "must be file", 0, 0),
-	ROW(relay_workers, parse_number, "2", "must be a number from 1 to 64",
+	ROW(asset_store, parse_store, "file", "must be file, glitch or s3", 0,
+	    0),
+	ROW(tls_ca_file, parse_path_or_none, "none", PATH_RULE ", or none", 0,
+	    0),
+	ROW(glitch_project, parse_name_or_none, "none",
+	    "must be the id of a project, or none", 0, 64),
+	ROW(glitch_token_file, parse_path_or_none, "none",
+	    PATH_RULE ", or none", 0, 0),
+	ROW(glitch_api, parse_url, "https://api.glitch.com", URL_RULE, 0, 0),
+	ROW(glitch_upload, parse_url, "https://s3.amazonaws.com", URL_RULE, 0,
+	    0),
+	ROW(glitch_cdn, parse_url, "https://cdn.glitch.global", URL_RULE, 0, 0),
+	ROW(glitch_cdn_large, parse_url, "https://cdn.glitch.me", URL_RULE, 0,
+	    0),
+	ROW(s3_endpoint, parse_url, "https://s3.amazonaws.com", URL_RULE, 0, 0),
+	ROW(s3_region, parse_region, "us-east-1",
+	    "must be a region, such as us-east-1", 0, 64),
+	ROW(s3_bucket, parse_name_or_none, "none",
+	    "must be the name of a bucket, or none", 0, 63),
+	ROW(s3_prefix, parse_prefix, "none",
+	    "must be such as cache/nix/: letters, digits, \"-\", \".\" and "
+	    "\"_\", a slash behind each part, or none",
+	    0, 256),
+	ROW(s3_virtual_host, parse_bool, "no", "must be yes or no", 0, 0),
+	ROW(s3_credentials_file, parse_path_or_none, "none",
+	    PATH_RULE ", or none", 0, 0),
+	ROW(s3_public_url, parse_base_or_none, "none",
+	    "must be http(s)://HOST[:PORT][/PATH] without a slash at the end, "
+	    "or none",
+	    0, 0),
+	ROW(s3_url_expires, parse_duration, "1h",
+	    "must be a time from 1m to 7d", 60, 604800),
+	ROW(relay, parse_relay, "write-back",
+	    "must be write-back or write-through", 0, 0),
+	ROW(relay_workers, parse_number, "8", "must be a number from 1 to 64",
 	    1, 64),
+	ROW(relay_timeout, parse_duration, "60s",
+	    "must be a time from 1s to 1h", 1, 3600),
+	ROW(relay_wait, parse_duration, "4m", "must be a time from 1s to 1h", 1,
+	    3600),
+	ROW(spool_max, parse_size, "0", SIZE_RULE ", 0 for no limit", 0,
+	    SIZE_LIMIT),
+	ROW(spool_wait, parse_duration, "2m", "must be a time from 0s to 1h", 0,
+	    3600),
+	ROW(narinfo, parse_narinfo, "auto", "must be auto, redirect or inline",
+	    0, 0),
 	ROW(stop_timeout, parse_duration, "30s",
 	    "must be a time from 1s to 10m", 1, 600),
 	ROW(log_level, parse_level, "info", "must be warn, info or debug", 0,
@@ -644,6 +809,34 @@ derive(struct conf *c)
 									  : -1;
 }
 
+/* What the chosen store can't do without. */
+static void
+check_store(struct parse *ps)
+{
+	const struct conf *c = ps->c;
+	const struct {
+		enum conf_store store;
+		const char *name, *key, *value;
+	} needs[] = {
+		{ CONF_STORE_GLITCH, "glitch", "glitch_project",
+		    c->glitch_project },
+		{ CONF_STORE_GLITCH, "glitch", "glitch_token_file",
+		    c->glitch_token_file },
+		{ CONF_STORE_S3, "s3", "s3_bucket", c->s3_bucket },
+		{ CONF_STORE_S3, "s3", "s3_credentials_file",
+		    c->s3_credentials_file },
+	};
+	size_t i;
+
+	for (i = 0; i < nitems(needs); i++)
+		if (c->asset_store == needs[i].store &&
+		    needs[i].value == NULL) {
+			ps->nerrors++;
+			buf_addf(ps->errs, "%s: asset_store = %s needs %s\n",
+			    ps->name, needs[i].name, needs[i].key);
+		}
+}
+
 struct conf *
 conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 {
@@ -667,6 +860,8 @@ conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 		ps.nerrors++;
 		buf_addf(errs, "%s: %s\n", name, no_memory);
 	}
+	if (ps.nerrors == 0)
+		check_store(&ps);
 	if (ps.nerrors != 0) {
 		conf_free(ps.c);
 		return NULL;
@@ -717,6 +912,19 @@ conf_free(struct conf *c)
 	free(c->drv_state_dir);
 	free(c->drv_secret_key_file);
 	free(c->nix_bin_dir);
+	free(c->tls_ca_file);
+	free(c->glitch_project);
+	free(c->glitch_token_file);
+	free(c->glitch_api);
+	free(c->glitch_upload);
+	free(c->glitch_cdn);
+	free(c->glitch_cdn_large);
+	free(c->s3_endpoint);
+	free(c->s3_region);
+	free(c->s3_bucket);
+	free(c->s3_prefix);
+	free(c->s3_credentials_file);
+	free(c->s3_public_url);
 	free(c);
 }
 

@@ -21,7 +21,6 @@
 #define CACHE_MAIN "main"
 #define CACHE_DRV "drv"
 
-enum conf_store { CONF_STORE_FILE };
 enum conf_eval { CONF_EVAL_RESTRICTED, CONF_EVAL_IMPURE };
 
 /* A line "file.NAME = PATH": what tmpnix-drv may instantiate. */
@@ -31,6 +30,13 @@ struct conf_file {
 };
 
 #define CONF_FILE_NAME_MAX 64
+enum conf_store { CONF_STORE_FILE, CONF_STORE_GLITCH, CONF_STORE_S3 };
+enum conf_relay { CONF_WRITE_BACK, CONF_WRITE_THROUGH };
+enum conf_narinfo {
+	CONF_NARINFO_AUTO,
+	CONF_NARINFO_REDIRECT,
+	CONF_NARINFO_INLINE
+};
 
 struct conf {
 	char *state_dir; /* absolute; index.db, spool/, store/ */
@@ -46,7 +52,28 @@ struct conf {
 	uint64_t max_upload_size; /* bytes of one nar/ body; 0: no limit */
 	uint64_t max_meta_size; /* bytes of any other body, decoded */
 	enum conf_store asset_store;
+	char *tls_ca_file; /* NULL: the system's */
+	char *glitch_project; /* NULL: none */
+	char *glitch_token_file;
+	char *glitch_api; /* URLs, like url */
+	char *glitch_upload;
+	char *glitch_cdn;
+	char *glitch_cdn_large;
+	char *s3_endpoint;
+	char *s3_region;
+	char *s3_bucket; /* NULL: none */
+	char *s3_prefix; /* "" or ends with a slash */
+	bool s3_virtual_host;
+	char *s3_credentials_file;
+	char *s3_public_url; /* may have a path; NULL: presigned URLs */
+	uint64_t s3_url_expires; /* seconds */
+	enum conf_relay relay;
 	uint64_t relay_workers;
+	uint64_t relay_timeout; /* seconds a transfer may stand still */
+	uint64_t relay_wait; /* seconds a write-through PUT waits */
+	uint64_t spool_max; /* bytes; 0: no limit */
+	uint64_t spool_wait; /* seconds */
+	enum conf_narinfo narinfo;
 	uint64_t stop_timeout; /* seconds */
 	enum log_level log_level;
 

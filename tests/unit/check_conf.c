@@ -190,7 +190,38 @@ static const struct {
 	{ STR("want_mass_query = true"), "must be yes or no, not \"true\"" },
 	{ STR("want_mass_query = Yes"), "must be yes or no" },
 	{ STR("log_level = warning"), "must be warn, info or debug" },
-	{ STR("asset_store = s3"), "must be file, not \"s3\"" },
+	{ STR("asset_store = ftp"), "must be file, glitch or s3, not \"ftp\"" },
+	{ STR("asset_store = glitch\nglitch_project = x"),
+	    "asset_store = glitch needs glitch_token_file" },
+	{ STR("asset_store = glitch\nglitch_token_file = /x"),
+	    "asset_store = glitch needs glitch_project" },
+	{ STR("asset_store = s3\ns3_bucket = x"),
+	    "asset_store = s3 needs s3_credentials_file" },
+	{ STR("asset_store = s3\ns3_credentials_file = /x"),
+	    "asset_store = s3 needs s3_bucket" },
+	{ STR("glitch_project = a/b"), "must be the id of a project" },
+	{ STR("glitch_project = ..a"), "must be the id of a project" },
+	{ STR("glitch_api = https://api.glitch.com/"), "nothing behind it" },
+	{ STR("s3_endpoint = s3.amazonaws.com"), "must be http://HOST" },
+	{ STR("s3_region = us east"), "must be a region" },
+	{ STR("s3_bucket = a/b"), "must be the name of a bucket" },
+	{ STR("s3_prefix = nix"), "a slash behind each part" },
+	{ STR("s3_prefix = /nix/"), "a slash behind each part" },
+	{ STR("s3_prefix = /"), "a slash behind each part" },
+	{ STR("s3_prefix = a//b/"), "a slash behind each part" },
+	{ STR("s3_prefix = a/../b/"), "a slash behind each part" },
+	{ STR("s3_prefix = a b/"), "a slash behind each part" },
+	{ STR("s3_public_url = https://h/p/"), "without a slash at the end" },
+	{ STR("s3_public_url = https://h/p?q"), "without a slash at the end" },
+	{ STR("s3_public_url = ftp://h/p"), "without a slash at the end" },
+	{ STR("s3_public_url = https:///p"), "without a slash at the end" },
+	{ STR("s3_public_url = https://u@h/p"), "without a slash at the end" },
+	{ STR("s3_url_expires = 8d"), "from 1m to 7d" },
+	{ STR("s3_url_expires = 59s"), "from 1m to 7d" },
+	{ STR("relay = through"), "must be write-back or write-through" },
+	{ STR("narinfo = none"), "must be auto, redirect or inline" },
+	{ STR("relay_timeout = 0s"), "from 1s to 1h" },
+	{ STR("spool_max = -1"), "must be a number of bytes" },
 	{ STR("state_dir = a/b"), "must be an absolute path" },
 	{ STR("state_dir = /"), "must be an absolute path" },
 	{ STR("state_dir = /a/"), "must be an absolute path" },
@@ -352,7 +383,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(c->max_upload_size, (uint64_t)16 << 30);
 	ck_assert_uint_eq(c->max_meta_size, (uint64_t)64 << 20);
 	ck_assert_int_eq(c->asset_store, CONF_STORE_FILE);
-	ck_assert_uint_eq(c->relay_workers, 2);
+	ck_assert_uint_eq(c->relay_workers, 8);
 	ck_assert_uint_eq(c->stop_timeout, 30);
 	ck_assert_int_eq(c->log_level, LOG_LVL_INFO);
 	conf_free(c);
@@ -388,7 +419,7 @@ START_TEST(no_key_twice)
 	for (i = 0; conf_key(i) != NULL; i++)
 		for (j = 0; j < i; j++)
 			ck_assert_str_ne(conf_key(i), conf_key(j));
-	ck_assert_uint_eq(i, 29);
+	ck_assert_uint_eq(i, 51);
 }
 END_TEST
 
@@ -434,6 +465,27 @@ START_TEST(installed_file)
 	ck_assert_uint_eq(c->max_meta_size, d->max_meta_size);
 	ck_assert_int_eq(c->asset_store, d->asset_store);
 	ck_assert_uint_eq(c->relay_workers, d->relay_workers);
+	ck_assert_ptr_null(c->tls_ca_file);
+	ck_assert_ptr_null(c->glitch_project);
+	ck_assert_ptr_null(c->glitch_token_file);
+	ck_assert_str_eq(c->glitch_api, d->glitch_api);
+	ck_assert_str_eq(c->glitch_upload, d->glitch_upload);
+	ck_assert_str_eq(c->glitch_cdn, d->glitch_cdn);
+	ck_assert_str_eq(c->glitch_cdn_large, d->glitch_cdn_large);
+	ck_assert_str_eq(c->s3_endpoint, d->s3_endpoint);
+	ck_assert_str_eq(c->s3_region, d->s3_region);
+	ck_assert_ptr_null(c->s3_bucket);
+	ck_assert_str_eq(c->s3_prefix, "");
+	ck_assert_int_eq(c->s3_virtual_host, d->s3_virtual_host);
+	ck_assert_ptr_null(c->s3_credentials_file);
+	ck_assert_ptr_null(c->s3_public_url);
+	ck_assert_uint_eq(c->s3_url_expires, d->s3_url_expires);
+	ck_assert_int_eq(c->relay, d->relay);
+	ck_assert_uint_eq(c->relay_timeout, d->relay_timeout);
+	ck_assert_uint_eq(c->relay_wait, d->relay_wait);
+	ck_assert_uint_eq(c->spool_max, d->spool_max);
+	ck_assert_uint_eq(c->spool_wait, d->spool_wait);
+	ck_assert_int_eq(c->narinfo, d->narinfo);
 	ck_assert_uint_eq(c->stop_timeout, d->stop_timeout);
 	ck_assert_int_eq(c->log_level, d->log_level);
 	conf_free(c);

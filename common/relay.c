@@ -11,13 +11,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "index.h"
 #include "log.h"
 
-/* Nobody holds a claim this long: then its owner is gone. */
-#define LEASE 3600
+/* A claim that was not renewed for so long has lost its owner. */
+#define LEASE 120
+#define RENEW_SECONDS 30
 /* Look again this often even when nobody wakes us: retries come due. */
-#define IDLE_SECONDS 5
+#define IDLE_SECONDS 2
 /* After a wake, wait for company: one flush then stands for many assets. */
 #define GATHER_MS 1000
 /* Delays between attempts: base * attempts^2, at most RETRY_MAX seconds. */
@@ -31,10 +31,18 @@ struct relay {
 	struct asset_store *store;
 	struct spool_dir *spool;
 	pthread_mutex_t mutex;
-	pthread_cond_t cond;
+	pthread_cond_t cond; /* there may be work */
+	pthread_cond_t change; /* something was stored, or failed */
+	uint64_t changes;
 	bool woken;
 	bool stopping;
-	size_t nthreads;
+	bool joined; /* no worker is left */
+	int64_t pause; /* nothing is claimed before this time */
+	pthread_t renewer;
+	int64_t renewed;
+	bool has_renewer;
+	size_t nworkers; /* wanted */
+	size_t nthreads; /* started */
 	pthread_t threads[];
 };
 
@@ -44,6 +52,7 @@ struct item {
 	struct asset_source src;
 	struct buf text; /* of a narinfo */
 	struct buf why; /* of a failure */
+	struct asset_receipt receipt;
 	enum asset_rc rc;
 };
 
@@ -54,10 +63,13 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 	struct asset_source *src = &it->src;
 	const char *dot;
 	struct hash_part hp;
+	struct digest now;
 	struct key k;
 
 	src->key = it->row.key;
 	src->fd = -1;
+	src->receipt = &it->receipt;
+	src->sha256 = &it->row.sha256;
 	if (key_parse(src->key, strlen(src->key), &k) == -1) {
 		buf_adds(&it->why, "not a key");
 		return ASSET_REFUSED;
@@ -81,16 +93,26 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 	}
 	src->p = it->text.p;
 	src->size = it->text.len;
-	return ASSET_OK;
+	/* Signatures were added between the claim and now: it is given back. */
+	hash_sha256(src->p, src->size, &now);
+	if (digest_equal(&now, &it->row.sha256))
+		return ASSET_OK;
+	buf_adds(&it->why, "replaced meanwhile");
+	return ASSET_RETRY;
 }
 
 static void
 put_item(struct relay *re, struct index *ix, struct item *it)
 {
+	char *url = NULL;
+
 	it->rc = open_source(re, ix, it);
-	if (it->rc == ASSET_OK)
-		it->rc = re->store->ops->put(
-		    re->store, &it->src, &it->row.url, &it->why);
+	if (it->rc == ASSET_OK) {
+		it->rc =
+		    re->store->ops->put(re->store, &it->src, &url, &it->why);
+		free(it->row.url); /* of its last version */
+		it->row.url = url;
+	}
 	if (it->src.fd != -1) {
 		close(it->src.fd);
 		it->src.fd = -1;
@@ -116,29 +138,73 @@ flush_items(struct relay *re, struct item *items, size_t n)
 	buf_free(&why);
 }
 
-/* When to try again after so many attempts: grows, up to a quarter more. */
-static int64_t
-retry_at(int64_t attempts)
+int64_t
+relay_delay(int64_t attempts, uint32_t random)
 {
 	int64_t delay = RETRY_MAX;
-	uint32_t jitter = 0;
 
+	if (attempts < 1)
+		attempts = 1;
 	if (attempts < 27) /* 5 * 27^2 is over the maximum */
 		delay = RETRY_BASE * attempts * attempts;
-	if (getrandom(&jitter, sizeof(jitter), 0) != (ssize_t)sizeof(jitter))
-		jitter = 0;
-	return (int64_t)time(NULL) + delay + jitter % (delay / 4 + 1);
+	return delay + random % (delay / 4 + 1);
+}
+
+/* When to try it again: not before the store said. */
+static int64_t
+retry_at(const struct item *it, int64_t now)
+{
+	uint32_t random = 0;
+	int64_t delay;
+
+	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		random = 0;
+	delay = relay_delay(it->row.attempts, random);
+	if (delay < it->receipt.retry_after)
+		delay = it->receipt.retry_after;
+	return now + delay;
+}
+
+/* Nothing is asked of the store before that time. */
+static void
+pause_until(struct relay *re, int64_t at)
+{
+	pthread_mutex_lock(&re->mutex);
+	if (re->pause < at)
+		re->pause = at;
+	pthread_mutex_unlock(&re->mutex);
 }
 
 static void
 give_back(struct relay *re, struct index *ix, struct item *it)
 {
 	bool permanent = it->rc == ASSET_REFUSED;
+	int64_t now = (int64_t)time(NULL);
+	size_t i;
 
+	/* Some of it is a peer's text. */
+	for (i = 0; i < it->why.len; i++)
+		if (it->why.p[i] < 0x20 || it->why.p[i] > 0x7e)
+			it->why.p[i] = '?';
 	log_warnx("relay %s: %s: %s", it->row.key,
 	    permanent ? "failed" : "will try again", buf_str(&it->why));
+	/* A store may say anything; a day without a try would be too long. */
+	if (it->receipt.retry_after > RETRY_MAX)
+		it->receipt.retry_after = RETRY_MAX;
+	if (it->receipt.retry_after > 0)
+		pause_until(re, now + it->receipt.retry_after);
 	index_unclaim(ix, spool_instance(re->spool), &it->row,
-	    buf_str(&it->why), retry_at(it->row.attempts), permanent);
+	    buf_str(&it->why), retry_at(it, now), permanent);
+}
+
+/* Tell those who wait for something to become stored. */
+static void
+tell(struct relay *re)
+{
+	pthread_mutex_lock(&re->mutex);
+	re->changes++;
+	pthread_cond_broadcast(&re->change);
+	pthread_mutex_unlock(&re->mutex);
 }
 
 /* Mark those stored that the store confirmed, and let their files go. */
@@ -171,6 +237,28 @@ finish_items(struct relay *re, struct index *ix, struct item *items, size_t n)
 	}
 }
 
+static bool
+is_stopping(struct relay *re)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&re->mutex);
+	stopping = re->stopping;
+	pthread_mutex_unlock(&re->mutex);
+	return stopping;
+}
+
+static bool
+is_paused(struct relay *re)
+{
+	bool paused;
+
+	pthread_mutex_lock(&re->mutex);
+	paused = re->pause > (int64_t)time(NULL);
+	pthread_mutex_unlock(&re->mutex);
+	return paused;
+}
+
 /* Claim and carry one batch; the number of rows, -1 when the index failed. */
 static int
 carry(struct relay *re, struct index *ix, struct item *items,
@@ -180,11 +268,16 @@ carry(struct relay *re, struct index *ix, struct item *items,
 
 	if (max > BATCH_MAX)
 		max = BATCH_MAX;
+	if (is_paused(re))
+		return 0;
 	if (index_claim(ix, re->cache, spool_instance(re->spool),
 		(int64_t)time(NULL), LEASE, rows, max, &n) == -1)
 		return -1;
 	if (n == 0)
 		return 0;
+	/* Where there was one there may be more: another thread looks. */
+	if (re->nworkers > 1)
+		relay_wake(re);
 	memset(items, 0, n * sizeof(*items));
 	for (i = 0; i < n; i++) {
 		items[i].row = rows[i];
@@ -196,6 +289,7 @@ carry(struct relay *re, struct index *ix, struct item *items,
 			items[i].rc = re->store->ops->confirm(re->store,
 			    &items[i].src, items[i].row.url, &items[i].why);
 	finish_items(re, ix, items, n);
+	tell(re);
 	for (i = 0; i < n; i++) {
 		buf_free(&items[i].text);
 		buf_free(&items[i].why);
@@ -228,17 +322,6 @@ wait_for_work(struct relay *re)
 	return go_on;
 }
 
-static bool
-is_stopping(struct relay *re)
-{
-	bool stopping;
-
-	pthread_mutex_lock(&re->mutex);
-	stopping = re->stopping;
-	pthread_mutex_unlock(&re->mutex);
-	return stopping;
-}
-
 static void *
 work(void *arg)
 {
@@ -267,6 +350,34 @@ out:
 	return NULL;
 }
 
+/* Claims of a live owner don't run out, however long an upload takes. */
+static void *
+renew(void *arg)
+{
+	struct relay *re = arg;
+	struct timespec until;
+	struct index *ix;
+
+	if ((ix = index_open(re->conf->state_dir, INDEX_READ)) == NULL)
+		return NULL;
+	pthread_mutex_lock(&re->mutex);
+	while (!re->joined) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += RENEW_SECONDS;
+		pthread_cond_timedwait(&re->change, &re->mutex, &until);
+		if ((int64_t)time(NULL) < re->renewed + RENEW_SECONDS)
+			continue;
+		re->renewed = (int64_t)time(NULL);
+		pthread_mutex_unlock(&re->mutex);
+		index_renew(
+		    ix, spool_instance(re->spool), (int64_t)time(NULL) + LEASE);
+		pthread_mutex_lock(&re->mutex);
+	}
+	pthread_mutex_unlock(&re->mutex);
+	index_close(ix);
+	return NULL;
+}
+
 struct relay *
 relay_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool)
@@ -283,8 +394,16 @@ relay_start(const struct conf *conf, const char *cache,
 	re->cache = cache;
 	re->store = store;
 	re->spool = spool;
+	re->nworkers = n;
 	pthread_mutex_init(&re->mutex, NULL);
 	pthread_cond_init(&re->cond, NULL);
+	pthread_cond_init(&re->change, NULL);
+	if (pthread_create(&re->renewer, NULL, renew, re) != 0) {
+		log_warnx("relay: can't start a thread");
+		relay_stop(re);
+		return NULL;
+	}
+	re->has_renewer = true;
 	for (i = 0; i < n; i++) {
 		if (pthread_create(&re->threads[i], NULL, work, re) != 0) {
 			log_warnx("relay: can't start a thread");
@@ -305,19 +424,89 @@ relay_wake(struct relay *re)
 	pthread_mutex_unlock(&re->mutex);
 }
 
+/* Something happened since *seen, or a second has passed. */
+static void
+wait_change(struct relay *re, uint64_t *seen)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 1;
+	pthread_mutex_lock(&re->mutex);
+	while (re->changes == *seen)
+		if (pthread_cond_timedwait(&re->change, &re->mutex, &until) ==
+		    ETIMEDOUT)
+			break;
+	*seen = re->changes;
+	pthread_mutex_unlock(&re->mutex);
+}
+
+void
+relay_wait_change(struct relay *re)
+{
+	uint64_t seen;
+
+	pthread_mutex_lock(&re->mutex);
+	seen = re->changes;
+	pthread_mutex_unlock(&re->mutex);
+	wait_change(re, &seen);
+}
+
+enum relay_outcome
+relay_wait(struct relay *re, struct index *ix, const char *key,
+    uint64_t seconds, bool (*cancelled)(void *arg), void *arg)
+{
+	int64_t until = (int64_t)time(NULL) + (int64_t)seconds;
+	struct asset_row row;
+	uint64_t seen;
+
+	pthread_mutex_lock(&re->mutex);
+	seen = re->changes;
+	pthread_mutex_unlock(&re->mutex);
+	for (;;) {
+		if (index_asset_get(ix, re->cache, key, &row) == 1) {
+			index_asset_clear(&row);
+			if (row.state == ASSET_STORED)
+				return RELAY_STORED;
+			if (row.state == ASSET_FAILED)
+				return RELAY_FAILED;
+		}
+		if ((int64_t)time(NULL) > until || cancelled(arg))
+			return RELAY_TIMEOUT;
+		wait_change(re, &seen);
+	}
+}
+
 void
 relay_stop(struct relay *re)
 {
+	struct timespec until;
 	size_t i;
 
 	if (re == NULL)
 		return;
 	pthread_mutex_lock(&re->mutex);
 	re->stopping = true;
+	re->changes++;
 	pthread_cond_broadcast(&re->cond);
+	pthread_cond_broadcast(&re->change);
 	pthread_mutex_unlock(&re->mutex);
-	for (i = 0; i < re->nthreads; i++)
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)re->conf->stop_timeout;
+	for (i = 0; i < re->nthreads; i++) {
+		if (pthread_timedjoin_np(re->threads[i], NULL, &until) == 0)
+			continue;
+		if (re->store->ops->interrupt != NULL)
+			re->store->ops->interrupt(re->store);
 		pthread_join(re->threads[i], NULL);
+	}
+	pthread_mutex_lock(&re->mutex);
+	re->joined = true;
+	pthread_cond_broadcast(&re->change);
+	pthread_mutex_unlock(&re->mutex);
+	if (re->has_renewer)
+		pthread_join(re->renewer, NULL);
+	pthread_cond_destroy(&re->change);
 	pthread_cond_destroy(&re->cond);
 	pthread_mutex_destroy(&re->mutex);
 	free(re);

@@ -8,14 +8,20 @@
  * INVARIANT I4: index_claim hands out a narinfo only after its NAR and the
  * narinfos it references are stored.
  * INVARIANT I5: a spool file is retired only after the commit that says stored.
- * A crash at any point leaves a claim that the next start gives back; putting
- * the same bytes again is harmless.
+ * A crash at any point leaves a claim that the next start gives back, or, when
+ * others share the index, that runs out; putting the same bytes again is
+ * harmless.
+ *
+ * What fails is tried again after growing delays; when the store asks to be
+ * left alone for a time (Retry-After), everything waits.  What the store
+ * refuses for good is marked failed.
  */
 #ifndef RELAY_H
 #define RELAY_H
 
 #include "asset.h"
 #include "conf.h"
+#include "index.h"
 #include "spool.h"
 
 struct relay;
@@ -30,7 +36,30 @@ struct relay *relay_start(const struct conf *conf, const char *cache,
 /* There is something to do.  Any thread. */
 void relay_wake(struct relay *re);
 
-/* Finish what is under way, stop the threads, free re.  NULL is harmless. */
+enum relay_outcome {
+	RELAY_STORED,
+	RELAY_FAILED, /* the store refused it for good */
+	RELAY_TIMEOUT, /* it is still under way */
+};
+
+/*
+ * Wait until key is stored or failed, at most for seconds, and no longer than
+ * cancelled(arg) is false.  ix is the caller's connection.  Any thread.
+ */
+enum relay_outcome relay_wait(struct relay *re, struct index *ix,
+    const char *key, uint64_t seconds, bool (*cancelled)(void *arg), void *arg);
+
+/* Wait for any change, or for a second at most. */
+void relay_wait_change(struct relay *re);
+
+/* Seconds until attempt number attempts + 1; random, 0 <= random < 2^32, adds
+ * up to a quarter. */
+int64_t relay_delay(int64_t attempts, uint32_t random);
+
+/*
+ * Finish what is under way, at most for the configuration's stop_timeout, then
+ * cut it; stop the threads, free re.  NULL is harmless.
+ */
 void relay_stop(struct relay *re);
 
 #endif

@@ -8,6 +8,7 @@
 #include "asset_policy.h"
 #include "asset_sigv4.h"
 #include "base32.h"
+#include "relay.h"
 #include "unit.h"
 
 #define TYPE "application/x-nix-nar"
@@ -322,6 +323,32 @@ START_TEST(secrets_are_scrubbed)
 END_TEST
 
 static const struct {
+	int64_t attempts;
+	uint32_t random;
+	int64_t delay;
+} delays[] = {
+	{ 0, 0, 5 }, /* as the first */
+	{ 1, 0, 5 },
+	{ 1, 1, 6 },
+	{ 1, 2, 5 }, /* a quarter of 5 is 1 */
+	{ 2, 0, 20 },
+	{ 2, 5, 25 },
+	{ 2, 6, 20 },
+	{ 10, 0, 500 },
+	{ 26, 0, 3380 },
+	{ 27, 0, 3600 },
+	{ 1000000, 900, 4500 },
+	{ 1000000, 901, 3600 },
+};
+
+START_TEST(retry_delays)
+{
+	ck_assert_int_eq(relay_delay(delays[_i].attempts, delays[_i].random),
+	    delays[_i].delay);
+}
+END_TEST
+
+static const struct {
 	int status;
 	bool temporary;
 } statuses[] = { { 400, false }, { 403, false }, { 404, false }, { 408, true },
@@ -350,6 +377,7 @@ main(void)
 	UNIT_ROWS(s, "url encoding", url_encoding, nitems(encoded));
 	UNIT_ROWS(s, "xml errors", xml_errors, nitems(errors));
 	UNIT_ROWS(s, "scrubbing", secrets_are_scrubbed, nitems(scrubbed));
+	UNIT_ROWS(s, "retry delays", retry_delays, nitems(delays));
 	UNIT_ROWS(s, "statuses", temporary_statuses, nitems(statuses));
 	return unit_main(s);
 }

@@ -21,6 +21,7 @@ struct shared {
 	struct asset_store *store;
 	struct spool_dir *spool;
 	struct relay *relay;
+	struct push_gate gate;
 };
 
 /* One thread's own. */
@@ -88,12 +89,6 @@ authorize(void *state, struct request *r, unsigned int scope)
 	return reply_text(r, 503, "the server can't read its index");
 }
 
-static void
-wake(void *arg)
-{
-	relay_wake(arg);
-}
-
 static void *
 state_new(void *arg)
 {
@@ -111,11 +106,9 @@ state_new(void *arg)
 	st->reads.cache = st->push.cache = CACHE_MAIN;
 	st->reads.index = st->push.index = ix;
 	st->reads.spool = st->push.spool = sh->spool;
-	st->reads.store = sh->store;
-	if (sh->relay != NULL) {
-		st->push.entered = wake;
-		st->push.arg = sh->relay;
-	}
+	st->reads.store = st->push.store = sh->store;
+	st->push.relay = sh->relay;
+	st->push.gate = &sh->gate;
 	return st;
 }
 
@@ -197,8 +190,7 @@ run(const struct conf *conf, int fd)
 	};
 
 	if ((sh.store = asset_store_open(conf, CACHE_MAIN)) == NULL)
-		fatalx("%s can't be used: has tmpnix init been run?",
-		    conf->state_dir);
+		fatalx("the asset store can't be used, see above");
 	recover(&sh);
 	publish_cache_info(&sh);
 	sh.relay = relay_start(conf, CACHE_MAIN, sh.store, sh.spool);

@@ -42,6 +42,7 @@ struct request {
 	int64_t length;
 	int64_t taken; /* bytes read from the stream */
 	bool check;
+	const atomic_bool *stopping; /* the server's */
 
 	int status;
 	struct buf headers;
@@ -110,6 +111,12 @@ bool
 request_is_check(const struct request *r)
 {
 	return r->check;
+}
+
+bool
+request_stopping(const struct request *r)
+{
+	return atomic_load(r->stopping);
 }
 
 ssize_t
@@ -562,6 +569,7 @@ serve(struct worker *w)
 	memset(&r, 0, sizeof(r));
 	r.fx = &w->fx;
 	r.fd = -1;
+	r.stopping = &w->server->stopping;
 	snprintf(
 	    id, sizeof(id), "%08x", atomic_fetch_add(&w->server->requests, 1));
 	log_request(id);

@@ -51,6 +51,9 @@ int64_t request_length(const struct request *r);
 /* Is this the check before the body (TMPNIX_ROLE=check)? */
 bool request_is_check(const struct request *r);
 
+/* Is the program told to stop?  A handler that waits for something ends. */
+bool request_stopping(const struct request *r);
+
 /*
  * Read from the body's stream: bytes read, 0 at its end, -1 when the client or
  * the web server went away before Content-Length bytes came.

@@ -48,9 +48,34 @@ body_limit(const struct put *u)
 	}
 }
 
+/* The most the asset store takes of this kind; false: no limit known. */
+static bool
+store_limit(const struct put *u, uint64_t *max)
+{
+	struct asset_store *as = u->p->store;
+
+	return as->ops->limit != NULL &&
+	    as->ops->limit(as, key_content_type(u->key.kind), max) == 0;
+}
+
+/* A body of size bytes can't become an asset: its status, 0 when it can. */
+static int
+check_store_limit(struct put *u, uint64_t size)
+{
+	uint64_t max;
+
+	if (!store_limit(u, &max) || size <= max)
+		return 0;
+	return reply_text(u->r, 413,
+	    "%s: %" PRIu64 " bytes are over the asset store's (%s) limit "
+	    "of %" PRIu64,
+	    u->key.s, size, u->p->store->ops->name, max);
+}
+
 static int
 check_size(struct put *u)
 {
+	int status;
 	uint64_t length = (uint64_t)request_length(u->r);
 	uint64_t limit = body_limit(u), avail;
 	uint64_t keep = u->p->conf->spool_min_free;
@@ -59,6 +84,10 @@ check_size(struct put *u)
 		return reply_text(u->r, 413,
 		    "%s: %" PRIu64 " bytes are over the limit of %" PRIu64,
 		    u->key.s, length, limit);
+	/* What comes encoded is measured when it is decoded. */
+	if (u->encoding == ENCODING_NONE &&
+	    (status = check_store_limit(u, length)) != 0)
+		return status;
 	if (spool_free_bytes(u->p->spool, &avail) == -1)
 		return 0; /* writing will tell */
 	if (avail < keep || avail - keep < length)
@@ -104,6 +133,58 @@ admit(struct put *u)
 	if ((status = check_encoding(u)) != 0)
 		return status;
 	return check_size(u);
+}
+
+/*
+ * Must a body wait?  Bodies that were let in at the same moment may take the
+ * spool over its maximum; one that is larger than that goes in alone.
+ */
+static bool
+must_wait(const struct put *u, const char **why)
+{
+	const struct conf *c = u->p->conf;
+	uint64_t used;
+
+	*why = "the spool is over spool_max";
+	if (c->spool_max != 0 && u->key.kind != KEY_NARINFO &&
+	    index_spool_bytes(u->p->index, &used) == 0) {
+		used += atomic_load(&u->p->gate->bytes);
+		if (used > 0 &&
+		    (uint64_t)request_length(u->r) + used > c->spool_max)
+			return true;
+	}
+	*why = "too many uploads wait for the asset store";
+	return c->relay == CONF_WRITE_THROUGH &&
+	    atomic_load(&u->p->gate->answers) >= c->threads / 2;
+}
+
+/*
+ * Hold the check back while it must wait.  A client that is refused here sends
+ * its body again, whole: it has not begun with it.
+ */
+static int
+hold_back(struct put *u)
+{
+	const struct conf *c = u->p->conf;
+	int64_t until = (int64_t)time(NULL) + (int64_t)c->spool_wait;
+	const char *why;
+	int status = 0;
+
+	if (!must_wait(u, &why))
+		return 0;
+	if (atomic_fetch_add(&u->p->gate->checks, 1) >= c->threads / 4)
+		status = reply_text(u->r, 503,
+		    "%s: %s, and enough others wait already: try again later",
+		    u->key.s, why);
+	while (status == 0 && must_wait(u, &why)) {
+		if ((int64_t)time(NULL) > until || request_stopping(u->r))
+			status = reply_text(u->r, 503,
+			    "%s: %s: try again later", u->key.s, why);
+		else
+			relay_wait_change(u->p->relay);
+	}
+	atomic_fetch_sub(&u->p->gate->checks, 1);
+	return status;
 }
 
 /* The body ---------------------------------------------------------------- */
@@ -241,14 +322,56 @@ sink_spool(void *arg, const void *p, size_t n)
 
 /* Entering ---------------------------------------------------------------- */
 
+static bool
+stopping(void *arg)
+{
+	return request_stopping(arg);
+}
+
+/* Wait for the asset store's word; status when it is a yes. */
+static int
+confirmed(struct put *u, int status)
+{
+	const struct conf *c = u->p->conf;
+	enum relay_outcome outcome = RELAY_TIMEOUT;
+	struct buf why = BUF_INIT;
+
+	/* Checks are held back earlier; this many came all at once. */
+	if (atomic_fetch_add(&u->p->gate->answers, 1) <
+	    c->threads - c->threads / 4)
+		outcome = relay_wait(u->p->relay, u->p->index, u->key.s,
+		    c->relay_wait, stopping, u->r);
+	atomic_fetch_sub(&u->p->gate->answers, 1);
+	if (outcome == RELAY_STORED)
+		return reply_empty(u->r, status);
+	index_asset_error(u->p->index, u->p->cache, u->key.s, &why);
+	if (outcome == RELAY_FAILED)
+		status =
+		    reply_text(u->r, 424, "%s: the asset store refused it: %s",
+			u->key.s, buf_str(&why));
+	else
+		status = reply_text(u->r, 424,
+		    "%s: the asset store has not confirmed it yet; the upload "
+		    "goes on, send it again to know its end%s%s",
+		    u->key.s, why.len > 0 ? ": " : "", buf_str(&why));
+	buf_free(&why);
+	return status;
+}
+
 static int
 entered(struct put *u, int status, uint64_t size)
 {
-	log_info("PUT %s: %d, %" PRIu64 " bytes, token %s", u->key.s, status,
-	    size, u->p->token.name);
-	if (u->p->entered != NULL)
-		u->p->entered(u->p->arg);
-	return reply_empty(u->r, status);
+	if (u->p->relay != NULL)
+		relay_wake(u->p->relay);
+	if (u->p->conf->relay == CONF_WRITE_THROUGH &&
+	    u->key.kind != KEY_CACHE_INFO)
+		status = confirmed(u, status);
+	else
+		reply_empty(u->r, status);
+	if (status < 300)
+		log_info("PUT %s: %d, %" PRIu64 " bytes, token %s", u->key.s,
+		    status, size, u->p->token.name);
+	return status;
 }
 
 static int
@@ -268,7 +391,10 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	const int64_t now = (int64_t)time(NULL);
 	enum index_put put;
 	enum spool_rc rc;
+	int status;
 
+	if ((status = check_store_limit(u, spool_size(s))) != 0)
+		return status;
 	if ((rc = spool_commit(s, name)) != SPOOL_OK)
 		return spool_status(u, rc);
 	a.size = spool_size(s);
@@ -476,12 +602,16 @@ push_put(struct push *p, struct request *r)
 {
 	struct put u = { .p = p, .r = r };
 	struct spool *s = NULL;
+	uint64_t length;
 	int status;
 
 	if ((status = admit(&u)) != 0)
 		return status;
 	if (request_is_check(r))
-		return reply_empty(r, 204);
+		return (status = hold_back(&u)) != 0 ? status
+						     : reply_empty(r, 204);
+	length = (uint64_t)request_length(r);
+	atomic_fetch_add(&p->gate->bytes, length);
 	if ((status = take_body(&u, &s)) == 0) {
 		switch (u.key.kind) {
 		case KEY_NAR:
@@ -498,6 +628,7 @@ push_put(struct push *p, struct request *r)
 		}
 	}
 	spool_free(s);
+	atomic_fetch_sub(&p->gate->bytes, length);
 	index_token_used(p->index, &p->token, (int64_t)time(NULL));
 	return status < 300 ? status : refused(&u, status);
 }

@@ -4,6 +4,8 @@
  *
  * INVARIANT I1: a 2xx is answered only after the body was complete and right,
  * its file fsynced in ready/ and its row committed.
+ * With relay = write-through the 2xx is answered only after the asset store has
+ * confirmed the object too.
  * INVARIANT I2: a narinfo is entered only when its NAR is there with the
  * FileHash and FileSize it names.
  *
@@ -11,16 +13,34 @@
  * was sent, and hang: from then on every refusal is a 4xx, 424 where it is our
  * own fault; 507 only when the disk is full.
  *
+ * What can be said before the body is said then; a spool that is over its
+ * maximum holds the check back, and 503 is an answer of checks only.
+ *
  * A struct push belongs to one thread.
  */
 #ifndef PUSH_H
 #define PUSH_H
 
+#include <stdatomic.h>
+
+#include "asset.h"
 #include "buf.h"
 #include "conf.h"
 #include "fcgi.h"
 #include "index.h"
+#include "relay.h"
 #include "spool.h"
+
+/*
+ * Who waits, counted over all threads; zero at first.  A check that waits for
+ * room in the spool, or an answer that waits for the asset store, holds a
+ * thread: only some of the threads may do that, so that the rest can answer.
+ */
+struct push_gate {
+	atomic_uint checks; /* wait before the body */
+	atomic_uint answers; /* wait for the store's word */
+	atomic_uint_fast64_t bytes; /* of bodies under way */
+};
 
 struct push {
 	const struct conf *conf;
@@ -28,8 +48,9 @@ struct push {
 	struct index *index;
 	struct spool_dir *spool; /* shared by the threads */
 	struct token token; /* who sends this request */
-	void (*entered)(void *arg); /* after each commit: wakes the relay */
-	void *arg;
+	struct asset_store *store; /* shared: asked for its limit */
+	struct relay *relay; /* shared; NULL: not started yet */
+	struct push_gate *gate; /* shared */
 };
 
 /*

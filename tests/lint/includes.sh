@@ -8,7 +8,8 @@ cd "${top_srcdir:-.}" || exit 1
 # to module x.
 layers='
 prog bundle instantiate
-reads push relay
+reads push
+relay
 auth
 spool asset index fcgi
 db conf proc http

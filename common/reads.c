@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -192,6 +193,31 @@ send_accel(
 	return reply_empty(r, 200);
 }
 
+/* Send the reader to where the store has it.  -1: no memory. */
+static int
+send_redirect(struct reads *rd, struct request *r, const struct key *k,
+    const struct asset_row *row)
+{
+	const struct asset_ops *ops = rd->store->ops;
+	uint64_t expires = rd->store->url_expires;
+	char *made = NULL;
+
+	if (ops->read_url != NULL &&
+	    (made = ops->read_url(rd->store, row->key, row->url,
+		 request_method(r) == HTTP_HEAD ? "HEAD" : "GET")) == NULL)
+		return -1;
+	reply_header(r, "Content-Type", "%s", key_content_type(k->kind));
+	/* Kept for no longer than half of the time that it is good for. */
+	if (expires == 0)
+		reply_header(r, "Cache-Control", "%s", CACHE_HOUR);
+	else
+		reply_header(r, "Cache-Control", "private, max-age=%" PRIu64,
+		    expires / 2 < 3600 ? expires / 2 : 3600);
+	reply_header(r, "Location", "%s", made != NULL ? made : row->url);
+	free(made);
+	return reply_empty(r, 302);
+}
+
 /*
  * Answer with the bytes of row.  -1 with nothing answered when they are not
  * where row says: the relay moved them meanwhile, or they are lost.
@@ -206,11 +232,10 @@ send_row(struct reads *rd, struct request *r, const struct key *k,
 	bool spooled = row->spool[0] != '\0';
 	int fd;
 
-	if (!spooled && row->url != NULL) {
-		object_headers(r, k->kind, NULL);
-		reply_header(r, "Location", "%s", row->url);
-		return reply_empty(r, 302);
-	}
+	if (!spooled && row->url != NULL)
+		return send_redirect(rd, r, k, row);
+	if (!spooled && rd->store->ops->open == NULL)
+		return -1; /* another store had it */
 	fd = spooled ? spool_read(rd->spool, row->spool)
 		     : rd->store->ops->open(rd->store, row->key);
 	if (fd == -1)
@@ -261,11 +286,36 @@ read_object(struct reads *rd, struct request *r, const struct key *k)
 	return reply_empty(r, 404);
 }
 
+/* May a narinfo be a redirect too? */
+static bool
+redirects(const struct reads *rd, const struct request *r)
+{
+	switch (rd->conf->narinfo) {
+	case CONF_NARINFO_INLINE:
+		return false;
+	case CONF_NARINFO_AUTO:
+	case CONF_NARINFO_REDIRECT:
+		break;
+	}
+	/* A HEAD asks whether it is here: that is for the index to say. */
+	return rd->store->ops->open == NULL && request_method(r) == HTTP_GET;
+}
+
 static int
 read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 {
 	struct buf text = BUF_INIT;
+	struct asset_row row;
+	int status = -1;
 
+	if (redirects(rd, r) &&
+	    index_asset_get(rd->index, rd->cache, k->s, &row) == 1) {
+		if (row.state == ASSET_STORED && row.url != NULL)
+			status = send_redirect(rd, r, k, &row);
+		index_asset_clear(&row);
+		if (status != -1)
+			return status;
+	}
 	switch (index_narinfo_get(
 	    rd->index, rd->cache, k->hash_part.s, &text, NULL)) {
 	case 1:

@@ -72,8 +72,9 @@ reads_serve(const struct conf *conf, int fd, const char *cache)
 		.shared = &sh,
 	};
 
-	if ((sh.store = asset_store_open(conf, cache)) == NULL ||
-	    (sh.spool = spool_open_read(conf->state_dir)) == NULL)
+	if ((sh.store = asset_store_open_read(conf, cache)) == NULL)
+		fatalx("the asset store can't be used, see above");
+	if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
 		fatalx("%s can't be read: has tmpnix init been run?",
 		    conf->state_dir);
 	log_info(

@@ -60,6 +60,11 @@ static const struct command commands[] = {
 	    "  --json  one JSON object: bytes, seconds\n"
 	    "\n"
 	    "The exit status is 1 when an object failed.\n" },
+	{ "retry", retry_run, "[KEY ...]",
+	    "start over with what the asset store refused",
+	    "Without a KEY it is all that failed or waits for another try.\n"
+	    "A key is what follows the cache's URL, as tmpnix status names "
+	    "it.\n" },
 };
 
 /* One write for the line, so that lines of two processes never mix. */

@@ -34,6 +34,7 @@ int token_add_run(struct tool *t, int argc, char **argv);
 int token_list_run(struct tool *t, int argc, char **argv);
 int token_revoke_run(struct tool *t, int argc, char **argv);
 int status_run(struct tool *t, int argc, char **argv);
+int retry_run(struct tool *t, int argc, char **argv);
 
 /*
  * Write "tmpnix: " and the message as one line to stderr, control bytes

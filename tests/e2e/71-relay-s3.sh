@@ -1,0 +1,212 @@
+#!/bin/sh
+# The walk over S3: public and presigned reads, https, a virtual host; and what
+# an administrator gets told when his bucket does not work.
+# shellcheck disable=SC1091,SC2015,SC2016,SC2046,SC2154
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/store.sh"
+
+client=$W/nix
+rgw_start tls
+standin_start
+site_make "$client/store"
+conf_s3
+conf_set s3_prefix cache/nix/
+conf_set s3_url_expires 2m
+site_start
+client_make "$client"
+nx "$client" nix-store --generate-binary-cache-key walk-1 "$W/sk" "$W/pk"
+sources 200
+n=$(wc -l <"$W/paths")
+is "300 paths to push" "$n" 300
+
+restart() {
+	for p in upload cache; do
+		prog_stop $p
+		prog_start $p
+	done
+	for p in upload cache; do
+		prog_ready $p
+	done
+}
+
+# Presigned -----------------------------------------------------------------------
+ok "nix copy of 300 paths" nx "$client" nix copy \
+    --to "$U/cache?secret-key=$W/sk" $(cat "$W/paths")
+relay_wait 180
+rows=$(sql 'SELECT count(*) FROM asset')
+is "assets: two a path, and nix-cache-info" "$rows" 601
+is "one upload an asset" "$(requests '^upload PUT .* 200$')" "$rows"
+is "and no other" "$(requests '^upload ')" "$rows"
+is "one confirmation an asset" "$(requests '^s3 HEAD .* 200$')" "$rows"
+is "and nothing else was asked" "$(wc -l <"$W/standin/requests")" \
+    "$((2 * rows))"
+bucket_keys | sort >"$W/in-bucket"
+sql "SELECT 'cache/nix/' || key FROM asset" | sort >"$W/in-index"
+ok "the bucket has them, and nothing else" cmp "$W/in-bucket" "$W/in-index"
+nar=$(sql "SELECT key FROM asset WHERE key LIKE 'nar/%' LIMIT 1")
+info=$(sql "SELECT key FROM asset WHERE hash_part IS NOT NULL LIMIT 1")
+s3 -I "http://127.0.0.1:$s3_port/$BUCKET/cache/nix/$nar" >"$W/hdr"
+is "stored with its type and for ever" \
+    "$(header content-type), $(header cache-control)" \
+    "application/x-nix-nar, public, max-age=31536000, immutable"
+is "no URL in the index expires" \
+    "$(sql "SELECT count(*) FROM asset WHERE url LIKE '%?%'")" 0
+req "$U/cache/$nar"
+is "GET of a NAR" "$code" 302
+ok "to a presigned URL" expr "$(header location)" : \
+    '.*[?]X-Amz-Algorithm=.*X-Amz-Expires=120.*X-Amz-Signature=[0-9a-f]*$'
+is "which nobody keeps longer than it is good for" \
+    "$(header cache-control)" "private, max-age=60"
+url=$(header location)
+is "that works" "$(status "$url")" 200
+is "for a GET alone" "$(status -I "$url")" 403
+is "and not when it is changed" "$(status "${url}0")" 403
+is "HEAD has its own" "$(status -L -I "$U/cache/$nar")" 200
+is "without a signature there is nothing" "$(status "${url%%\?*}")" 403
+is "a range" "$(curl -q -s -L -r 0-3 "$U/cache/$nar" | wc -c)" 4
+req -I "$U/cache/$info"
+is "HEAD of a narinfo is ours" "$code" 200
+is "GET of a narinfo redirects" "$(status "$U/cache/$info")" 302
+conf_set narinfo inline
+restart
+is "unless told not to" "$(status "$U/cache/$info")" 200
+conf_set narinfo redirect
+restart
+# Keys with everything that a URL may be particular about -----------------------------
+printf 'a log\n' >"$W/log.txt"
+h=0123456789abcdfghijklmnpqrsvwxyz
+x=0123456789abcdef0123456789abcdef
+for k in "log/$h-a+b_c.drv" "log/$h-a?b=c.drv" \
+    "realisations/sha256:$x$x!out.doi" \
+    "debuginfo/0123456789abcdef0123456789abcdef01234567.debug" "$h.ls"; do
+	put "$k" "$W/log.txt"
+	is "PUT $k" "$code" 201
+	relay_wait
+	is "is stored" "$(state "$k")" stored
+	curl -q -s -L "$U/cache/$k" >"$W/back"
+	ok "and comes back" cmp "$W/log.txt" "$W/back"
+	is "and is there for a HEAD" "$(status -L -I "$U/cache/$k")" 200
+done
+prog_stop upload
+rm -rf "$S/spool/ready" "$S/spool/incoming"
+mkdir "$S/spool/ready" "$S/spool/incoming"
+read_back "presigned, no spool" "$U/cache"
+
+# Public ----------------------------------------------------------------------------
+ok "the bucket is made public" bucket_public
+conf_set s3_public_url "http://127.0.0.1:$public_port"
+prog_stop cache
+prog_start cache
+prog_ready cache
+prog_start upload
+prog_ready upload
+req "$U/cache/$nar"
+is "GET of a NAR" "$code $(header location)" \
+    "302 http://127.0.0.1:$public_port/cache/nix/$nar"
+path_make public "for everybody"
+put "$key" "$nar"
+relay_wait
+is "a new one is confirmed as readers see it" \
+    "$(requests "^public HEAD /cache/nix/$key 200")" 1
+read_back "public" "$U/cache"
+site_stop
+read_back "from the bucket's URL alone" \
+    "http://localhost:$s3_port/$BUCKET/cache/nix"
+
+# https, and a virtual host ---------------------------------------------------------------
+nginx_start
+conf_set s3_public_url none
+conf_set s3_endpoint "https://127.0.0.1:$tls_port"
+restart
+path_make https "over https"
+put "$key" "$nar"
+failed_so() {
+	sql "SELECT last_error FROM asset WHERE key = '$1'" | grep -q "$2"
+}
+ok "a certificate that nobody vouches for is not trusted" \
+    until_true 20 failed_so "$key" certificate
+is "and the object waits" "$(state "$key")" spooled
+conf_set tls_ca_file "$W/tls.pem"
+restart
+ok "tmpnix retry" tmpnix retry
+relay_wait
+is "with tls_ca_file it is stored" "$(state "$key")" stored
+# (The reader has to know the certificate too.)
+req "$U/cache/$key"
+is "and read by https" \
+    "$(status --cacert "$W/tls.pem" "$(header location)")" 200
+conf_set tls_ca_file none
+conf_set s3_endpoint "http://localhost:$s3_port"
+conf_set s3_virtual_host yes
+restart
+path_make virtual "by a virtual host"
+put "$key" "$nar"
+relay_wait
+req "$U/cache/$key"
+ok "the bucket is in the host's name" expr "$(header location)" : \
+    "http://$BUCKET.localhost:$s3_port/cache/nix/"
+curl -q -s -L "$U/cache/$key" >"$W/back"
+ok "and it comes back" cmp "$W/back" "$nar"
+conf_set s3_virtual_host no
+conf_set s3_endpoint "http://localhost:$proxy_port"
+
+# What is wrong with a bucket, in words -----------------------------------------------------
+# wrong NAME PATTERN: a PUT is taken, then fails for good with these words.
+wrong() {
+	path_make "wrong-$1" "$1"
+	put "$key" "$nar"
+	is "$1: the PUT is taken" "$code" 201
+	ok "it fails" until_true 20 state_is "$key" failed
+	ok "saying $2" failed_so "$key" "$2"
+	ok "so does status" sh -c "'$top_builddir/tmpnix' -f '$CONF' status |
+	    grep 'last error.*$2'"
+	not tmpnix status >/dev/null && pass "which exits 1" ||
+	    fail "status exits 0"
+	is "it can still be read" "$(status "$U/cache/$key")" 200
+	wrong_key=$key
+}
+credentials "$KEY_ID" another-secret-of-40-characters-0123456
+restart
+wrong secret SignatureDoesNotMatch
+credentials NOSUCHKEY0000000001
+restart
+wrong key-id InvalidAccessKeyId
+credentials
+conf_set s3_bucket no-such-bucket
+restart
+wrong bucket NoSuchBucket
+conf_set s3_bucket "$BUCKET"
+# (Not the faketime command: it stays between us and the program.)
+for fake in /usr/lib/*/faketime/libfaketime.so.1; do
+	:
+done
+[ -e "$fake" ] || stop "libfaketime is missing"
+# shellcheck disable=SC2034
+TMPNIX_WRAP="env LD_PRELOAD=$fake FAKETIME=-1d"
+prog_stop upload
+prog_start upload
+prog_ready upload
+# shellcheck disable=SC2034
+TMPNIX_WRAP=
+wrong clock RequestTimeTooSkewed
+s3 -X PUT -d "{\"Version\":\"2012-10-17\",\"Statement\":[{
+    \"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":[\"s3:PutObject\"],
+    \"Resource\":[\"arn:aws:s3:::$BUCKET/*\"]}]}" \
+    "http://127.0.0.1:$s3_port/$BUCKET?policy="
+restart
+wrong permission AccessDenied
+bucket_public
+is "a key that is no failed one" \
+    "$(tmpnix retry nar/none >/dev/null 2>&1; echo $?)" 1
+ok "tmpnix retry KEY" tmpnix retry "$wrong_key"
+ok "starts that one over" until_true 20 state_is "$wrong_key" stored
+is "and the others stay" \
+    "$(sql "SELECT count(*) FROM asset WHERE state = 'failed'")" 4
+ok "tmpnix retry" tmpnix retry
+relay_wait
+ok "status is well again" tmpnix status
+ok "no secret is in a log" no_secrets
+not grep -rlaF another-secret "$W"/log/*.log >"$W/secrets" &&
+    pass "nor a wrong one" || fail "a wrong one is: $(cat "$W/secrets")"
+
+e2e_end

@@ -455,11 +455,28 @@ put_plain(struct put *u, struct spool *s)
 	return status;
 }
 
+/*
+ * A narinfo is a new try for its NAR too: the client that found the NAR here,
+ * in the spool, did not send it again.
+ */
+static void
+retry_nar(struct put *u, const struct narinfo *ni)
+{
+	struct asset_row row;
+
+	if (index_asset_get(u->p->index, u->p->cache, ni->nar.s, &row) != 1)
+		return;
+	index_asset_clear(&row);
+	if (row.state == ASSET_FAILED)
+		index_retry(u->p->index, u->p->cache, ni->nar.s);
+}
+
 static int
 enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 {
 	uint64_t nar_size;
 
+	retry_nar(u, ni);
 	switch (index_narinfo_put(u->p->index, u->p->cache, ni,
 	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
 	case INDEX_CREATED:

@@ -168,6 +168,28 @@ prog_start upload
 prog_ready upload
 relay_wait
 
+# write-through: what Nix was told is stored is -----------------------------------------------
+prog_stop upload
+conf_set relay write-through
+prog_start upload
+prog_ready upload
+for i in 1 2; do
+	echo "write-through $i" >"$W/src/through-$i"
+	nx "$client" nix-store --add "$W/src/through-$i" >"$W/through-$i"
+done
+ok "nix copy, write-through" nx "$client" nix copy \
+    --to "$U/cache?secret-key=$W/sk" "$(cat "$W/through-1")"
+is "nothing is to be relayed after it" \
+    "$(sql "SELECT count(*) FROM asset WHERE state <> 'stored'")" 0
+faults "upload status 400"
+ok "it fails when the store refuses" not nx "$client" nix copy \
+    --to "$U/cache?secret-key=$W/sk" "$(cat "$W/through-2")"
+ok "and says why" grep -q 'StandIn: as asked' "$W/ok.out"
+ok "and works again later" nx "$client" nix copy \
+    --to "$U/cache?secret-key=$W/sk" "$(cat "$W/through-2")"
+conf_set relay write-back
+cat "$W/through-1" "$W/through-2" >>"$W/paths"
+
 # Read back -----------------------------------------------------------------------------------
 prog_stop upload
 rm -rf "$S/spool/ready" "$S/spool/incoming"

@@ -10,6 +10,7 @@
 #include "base32.h"
 #include "num.h"
 #include "sign.h"
+#include "utf8.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -35,34 +36,6 @@ take_prefix(const char **p, size_t *n, const char *prefix)
 	*p += len;
 	*n -= len;
 	return true;
-}
-
-/*
- * Bytes of the UTF-8 character at (p, n), its code point in *c; 0 when there
- * is none.  RFC 3629: shortest form only, no surrogates, at most U+10FFFF.
- */
-static size_t
-utf8_char(const unsigned char *p, size_t n, uint32_t *c)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t len, i;
-
-	if (p[0] < 0x80) {
-		*c = p[0];
-		return 1;
-	}
-	len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-	if (p[0] < 0xc0 || p[0] >= 0xf8 || len > n)
-		return 0;
-	*c = p[0] & (0x7fu >> len);
-	for (i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		*c = *c << 6 | (p[i] & 0x3f);
-	}
-	if (*c < least[len] || *c > 0x10ffff || (*c >= 0xd800 && *c < 0xe000))
-		return 0;
-	return len;
 }
 
 /* Why (p, n) can't be a narinfo's text at all, or NULL. */

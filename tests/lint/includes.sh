@@ -13,12 +13,12 @@ relay
 auth
 spool asset index fcgi
 db conf proc http
-narinfo decode derivation
+narinfo decode derivation nar
 key
 storepath sign attrpath query text
 hash
 base32 num file
-buf log
+buf log utf8
 '
 
 # A library's header (a shell pattern) and the files (patterns) that may

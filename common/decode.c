@@ -2,7 +2,6 @@
 
 #include "decode.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +11,28 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <brotli/decode.h>
+#include <lzma.h>
 
 #include "file.h"
 
 #define CHUNK ((size_t)64 << 10)
+
+/* The dictionary, and what else a decoder of liblzma takes (40 KiB). */
+#define LZMA_MEMORY_MAX (DECODE_WINDOW_MAX + ((uint64_t)1 << 20))
 
 struct decode {
 	enum encoding encoding;
 	int fd;
 	struct archive *archive;
 	BrotliDecoderState *brotli;
-	uint8_t in[CHUNK]; /* brotli: input not used yet */
+	bool lzma; /* stream is one of liblzma's */
+	lzma_stream stream;
+	uint8_t in[CHUNK]; /* brotli, liblzma: input not used yet */
 	const uint8_t *next;
 	size_t avail;
 	bool open; /* libarchive has seen the beginning */
 	off_t start; /* libarchive: where the input begins in the file */
+	bool too_large;
 	bool end; /* of the encoded stream, and of the file */
 	char error[160];
 };
@@ -65,15 +71,18 @@ filter_code(enum encoding e)
 	switch (e) {
 	case ENCODING_GZIP:
 		return ARCHIVE_FILTER_GZIP;
-	case ENCODING_XZ:
-		return ARCHIVE_FILTER_XZ;
 	case ENCODING_ZSTD:
 		return ARCHIVE_FILTER_ZSTD;
 	case ENCODING_BZIP2:
 		return ARCHIVE_FILTER_BZIP2;
 	case ENCODING_LZ4:
 		return ARCHIVE_FILTER_LZ4;
+	case ENCODING_COMPRESS:
+		return ARCHIVE_FILTER_COMPRESS;
 	case ENCODING_NONE:
+	case ENCODING_XZ:
+	case ENCODING_LZIP:
+	case ENCODING_LZMA:
 	case ENCODING_BROTLI:
 	case ENCODING_UNKNOWN:
 		break;
@@ -84,9 +93,40 @@ filter_code(enum encoding e)
 static ssize_t
 fail(struct decode *d, const char *why)
 {
+	static const char memory[] = "too much memory"; /* libzstd's words */
+
+	if (why != NULL && strstr(why, memory) != NULL)
+		d->too_large = true;
 	snprintf(
 	    d->error, sizeof(d->error), "%s", why != NULL ? why : "damaged");
 	return -1;
+}
+
+/* Set up liblzma for e: 1, 0 when it is not for liblzma, -1 without memory. */
+static int
+lzma_start(struct decode *d, enum encoding e)
+{
+	lzma_ret rc;
+
+	switch (e) {
+	case ENCODING_XZ:
+		rc = lzma_stream_decoder(
+		    &d->stream, LZMA_MEMORY_MAX, LZMA_CONCATENATED);
+		break;
+	case ENCODING_LZIP:
+		rc = lzma_lzip_decoder(
+		    &d->stream, LZMA_MEMORY_MAX, LZMA_CONCATENATED);
+		break;
+	case ENCODING_LZMA:
+		rc = lzma_alone_decoder(&d->stream, LZMA_MEMORY_MAX);
+		break;
+	default:
+		return 0;
+	}
+	if (rc != LZMA_OK)
+		return -1;
+	d->lzma = true;
+	return 1;
 }
 
 struct decode *
@@ -100,6 +140,14 @@ decode_new(enum encoding e, int fd)
 	d->fd = fd;
 	if (e == ENCODING_NONE)
 		return d;
+	switch (lzma_start(d, e)) {
+	case 0:
+		break;
+	case 1:
+		return d;
+	default:
+		goto fail;
+	}
 	if (e == ENCODING_BROTLI) {
 		d->brotli = BrotliDecoderCreateInstance(NULL, NULL, NULL);
 		if (d->brotli == NULL)
@@ -127,6 +175,7 @@ decode_free(struct decode *d)
 		archive_read_free(d->archive);
 	if (d->brotli != NULL)
 		BrotliDecoderDestroyInstance(d->brotli);
+	lzma_end(&d->stream);
 	free(d);
 }
 
@@ -232,6 +281,56 @@ read_brotli(struct decode *d, void *p, size_t n)
 	return (ssize_t)n;
 }
 
+static ssize_t
+lzma_fail(struct decode *d, lzma_ret rc)
+{
+	switch (rc) {
+	case LZMA_FORMAT_ERROR:
+		return fail(d, "not in this encoding");
+	case LZMA_BUF_ERROR:
+		return fail(d, "cut short");
+	case LZMA_MEM_ERROR:
+	case LZMA_MEMLIMIT_ERROR:
+		return fail(d, "it takes too much memory to decode");
+	case LZMA_OPTIONS_ERROR:
+		return fail(d, "it uses options that are not supported");
+	default:
+		return fail(d, "damaged");
+	}
+}
+
+static ssize_t
+read_lzma(struct decode *d, void *p, size_t n)
+{
+	lzma_stream *s = &d->stream;
+	lzma_action action = LZMA_RUN;
+	lzma_ret rc;
+
+	s->next_out = p;
+	s->avail_out = n;
+	while (s->avail_out > 0) {
+		if (s->avail_in == 0 && action == LZMA_RUN) {
+			if (fill(d) == 0) {
+				s->next_in = d->next;
+				s->avail_in = d->avail;
+			} else {
+				action = LZMA_FINISH;
+			}
+		}
+		rc = lzma_code(s, action);
+		if (rc == LZMA_STREAM_END) {
+			/* lzip leaves what is no member, lzma all behind. */
+			if (s->avail_in > 0 || fill(d) == 0)
+				return fail(d, "bytes behind its end");
+			d->end = true;
+			break;
+		}
+		if (rc != LZMA_OK)
+			return lzma_fail(d, rc);
+	}
+	return (ssize_t)(n - s->avail_out);
+}
+
 ssize_t
 decode_read(struct decode *d, void *p, size_t n)
 {
@@ -241,11 +340,19 @@ decode_read(struct decode *d, void *p, size_t n)
 		return 0;
 	if (d->encoding == ENCODING_BROTLI)
 		return read_brotli(d, p, n);
+	if (d->lzma)
+		return read_lzma(d, p, n);
 	if (d->encoding != ENCODING_NONE)
 		return read_archive(d, p, n);
 	if ((r = file_read_full(d->fd, p, n)) == -1)
 		return fail(d, "unreadable");
 	return r;
+}
+
+bool
+decode_too_large(const struct decode *d)
+{
+	return d->too_large;
 }
 
 const char *

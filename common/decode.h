@@ -1,5 +1,13 @@
 /*
- * Decompression of a file, by libarchive's raw filters and libbrotlidec.
+ * Decompression of a file, by libarchive's raw filters, libbrotlidec and
+ * liblzma.
+ *
+ * The memory is bounded whatever the file claims to need: a file whose window
+ * or dictionary is over DECODE_WINDOW_MAX is refused.  libzstd and libbrotli
+ * stop there by themselves (ZSTD_WINDOWLOG_LIMIT_DEFAULT; brotli's "large
+ * window" is off); the other formats that libarchive reads have windows of a
+ * few megabytes at most.  libarchive lets xz take a gigabyte and doesn't limit
+ * lzip at all, so these go to liblzma, which has a limit we set.
  *
  * A struct decode reads one file from its beginning to its end and belongs to
  * one thread.
@@ -9,6 +17,7 @@
 
 #include <sys/types.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +29,10 @@ enum encoding {
 	ENCODING_BROTLI,
 	ENCODING_BZIP2,
 	ENCODING_LZ4,
+	/* Of NARs only: no Content-Encoding is called this. */
+	ENCODING_LZIP,
+	ENCODING_LZMA,
+	ENCODING_COMPRESS,
 	ENCODING_UNKNOWN,
 };
 
@@ -32,6 +45,8 @@ enum encoding encoding_parse(const char *s);
 
 /* What encoding_parse takes, for messages. */
 #define ENCODING_NAMES "br, gzip, xz, zstd, bzip2, lz4"
+
+#define DECODE_WINDOW_MAX ((uint64_t)128 << 20)
 
 struct decode;
 
@@ -47,6 +62,9 @@ void decode_free(struct decode *d);
  * encoding, is cut short, or goes on behind its end (decode_error says which).
  */
 ssize_t decode_read(struct decode *d, void *p, size_t n);
+
+/* Did it fail because the file wants more memory than we give? */
+bool decode_too_large(const struct decode *d);
 
 /* Why decode_read failed, one line. */
 const char *decode_error(const struct decode *d);

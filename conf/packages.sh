@@ -4,8 +4,8 @@
 # What building needs, and what running the programs needs.
 # shellcheck disable=SC2034
 packages_build='autoconf automake make gcc libc6-dev pkg-config libfcgi-dev
-libsodium-dev libsqlite3-dev libarchive-dev libbrotli-dev libssl-dev
-libcurl4-openssl-dev libjansson-dev'
+libsodium-dev libsqlite3-dev libarchive-dev liblzma-dev libbrotli-dev
+libssl-dev libcurl4-openssl-dev libjansson-dev'
 # shellcheck disable=SC2034
 packages_run='nginx-light curl perl-base'
 # What tests of asset stores need: a real S3, another clock, certificates.

@@ -33,6 +33,7 @@ archive*.h	common/bundle.c common/decode.c tests/*
 brotli/*	common/decode.c tests/*
 curl/*	common/http.c
 jansson.h	cgi/drv.c common/asset_policy.c
+lzma.h	common/decode.c
 '
 
 bad=0

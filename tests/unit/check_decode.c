@@ -37,6 +37,50 @@
 	"\x6c\x6f\x20\x06\x00\x50\x65\x6c\x6c\x6f\x0a\x00\x00\x00\x00"         \
 	"\xc6\x59\xd8\x5b"
 
+/* By liblzma. */
+#define HELLO_LZIP                                                             \
+	"\x4c\x5a\x49\x50\x01\x0c\x00\x34\x19\x49\xee\x8d\xe9\x4f\x7e"         \
+	"\x21\xb6\x20\xb7\xff\xff\xba\x34\x00\x00\x3b\x7c\x8a\xdf\x12"         \
+	"\x00\x00\x00\x00\x00\x00\x00\x2d\x00\x00\x00\x00\x00\x00\x00"
+#define HELLO_LZMA                                                             \
+	"\x5d\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff\x00\x34"         \
+	"\x19\x49\xee\x8d\xe9\x4f\x7e\x21\xb6\x20\xb7\xff\xff\xba\x34"         \
+	"\x00\x00"
+
+/* The same, but the headers ask for windows of 1 GiB and 2 GiB. */
+#define WIDE_XZ                                                                \
+	"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21"         \
+	"\x01\x24\x00\x00\x00\x5e\x1f\xc7\xf9\xe0\x00\x11\x00\x0c\x5d"         \
+	"\x00\x34\x19\x49\xee\x8d\xe9\x4f\x7e\x21\x21\xb0\x00\x00\x1f"         \
+	"\x01\xd9\xc8\x87\xc1\x43\xc8\x00\x01\x28\x12\xc9\x6a\x62\x8e"         \
+	"\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a"
+#define WIDE_LZIP                                                              \
+	"\x4c\x5a\x49\x50\x01\x1d\x00\x34\x19\x49\xee\x8d\xe9\x4f\x7e"         \
+	"\x21\xb6\x20\xb7\xff\xff\xba\x34\x00\x00\x3b\x7c\x8a\xdf\x12"         \
+	"\x00\x00\x00\x00\x00\x00\x00\x2d\x00\x00\x00\x00\x00\x00\x00"
+#define WIDE_LZMA                                                              \
+	"\x5d\x00\x00\x00\x40\xff\xff\xff\xff\xff\xff\xff\xff\x00\x34"         \
+	"\x19\x49\xee\x8d\xe9\x4f\x7e\x21\xb6\x20\xb7\xff\xff\xba\x34"         \
+	"\x00\x00"
+#define WIDE_ZSTD                                                              \
+	"\x28\xb5\x2f\xfd\x00\xa8\x91\x00\x00\x68\x65\x6c\x6c\x6f\x20"         \
+	"\x68\x65\x6c\x6c\x6f\x20\x68\x65\x6c\x6c\x6f\x0a"
+
+/* And of 128 MiB, the most that is given. */
+#define EDGE_XZ                                                                \
+	"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21"         \
+	"\x01\x1e\x00\x00\x00\x9b\x07\x51\x66\xe0\x00\x11\x00\x0c\x5d"         \
+	"\x00\x34\x19\x49\xee\x8d\xe9\x4f\x7e\x21\x21\xb0\x00\x00\x1f"         \
+	"\x01\xd9\xc8\x87\xc1\x43\xc8\x00\x01\x28\x12\xc9\x6a\x62\x8e"         \
+	"\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a"
+#define EDGE_LZIP                                                              \
+	"\x4c\x5a\x49\x50\x01\x1b\x00\x34\x19\x49\xee\x8d\xe9\x4f\x7e"         \
+	"\x21\xb6\x20\xb7\xff\xff\xba\x34\x00\x00\x3b\x7c\x8a\xdf\x12"         \
+	"\x00\x00\x00\x00\x00\x00\x00\x2d\x00\x00\x00\x00\x00\x00\x00"
+#define EDGE_ZSTD                                                              \
+	"\x28\xb5\x2f\xfd\x00\x88\x91\x00\x00\x68\x65\x6c\x6c\x6f\x20"         \
+	"\x68\x65\x6c\x6c\x6f\x20\x68\x65\x6c\x6c\x6f\x0a"
+
 /* Nothing, by the same. */
 #define EMPTY_GZIP                                                             \
 	"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00"         \
@@ -100,6 +144,8 @@ static const struct encoded {
 	{ ENCODING_BROTLI, BYTES(HELLO_BROTLI), false },
 	{ ENCODING_BZIP2, BYTES(HELLO_BZIP2), true },
 	{ ENCODING_LZ4, BYTES(HELLO_LZ4), true },
+	{ ENCODING_LZIP, BYTES(HELLO_LZIP), true },
+	{ ENCODING_LZMA, BYTES(HELLO_LZMA), false },
 };
 
 static const struct encoded nothing[] = {
@@ -332,6 +378,8 @@ START_TEST(several_members)
 	for (cut = 1; cut < n; cut++) {
 		if (cut == 4 && hello[_i].encoding == ENCODING_LZ4)
 			continue; /* an error today, but see above */
+		if (cut < 4 && hello[_i].encoding == ENCODING_LZIP)
+			continue; /* liblzma drops "L", "LZ" and "LZI" */
 		input(text, n + cut);
 		ck_assert_msg(decode(hello[_i].encoding, 4096) == -1,
 		    "%zu bytes of the second were taken", cut);
@@ -361,6 +409,7 @@ START_TEST(damage_is_an_error)
 
 	/* Where the format has checksums that libarchive checks. */
 	if (hello[_i].encoding == ENCODING_BROTLI ||
+	    hello[_i].encoding == ENCODING_LZMA ||
 	    hello[_i].encoding == ENCODING_GZIP)
 		return;
 	for (i = 0; i < hello[_i].n * 8; i++) {
@@ -435,6 +484,34 @@ START_TEST(unreadable_file_is_an_error)
 }
 END_TEST
 
+static const struct {
+	enum encoding encoding;
+	const char *p;
+	size_t n;
+	bool taken;
+} windows[] = {
+	{ ENCODING_XZ, BYTES(WIDE_XZ), false },
+	{ ENCODING_LZIP, BYTES(WIDE_LZIP), false },
+	{ ENCODING_LZMA, BYTES(WIDE_LZMA), false },
+	{ ENCODING_ZSTD, BYTES(WIDE_ZSTD), false },
+	{ ENCODING_XZ, BYTES(EDGE_XZ), true },
+	{ ENCODING_LZIP, BYTES(EDGE_LZIP), true },
+	{ ENCODING_ZSTD, BYTES(EDGE_ZSTD), true },
+};
+
+START_TEST(window_is_bounded)
+{
+	struct decode *d;
+
+	input(windows[_i].p, windows[_i].n);
+	d = decode_new(windows[_i].encoding, fd);
+	ck_assert_int_eq(decode_read(d, out, sizeof(out)),
+	    windows[_i].taken ? (ssize_t)strlen(PLAIN) : -1);
+	ck_assert_int_eq(decode_too_large(d), !windows[_i].taken);
+	decode_free(d);
+}
+END_TEST
+
 START_TEST(free_of_nothing)
 {
 	decode_free(NULL);
@@ -473,6 +550,7 @@ main(void)
 	    tc, truncated_large_output_is_an_error, 0, (int)nitems(pattern));
 	tcase_add_test(tc, none_is_the_file_as_it_is);
 	tcase_add_loop_test(tc, unreadable_file_is_an_error, 0, n);
+	tcase_add_loop_test(tc, window_is_bounded, 0, (int)nitems(windows));
 	tcase_add_test(tc, free_of_nothing);
 	suite_add_tcase(s, tc);
 	return unit_main(s);

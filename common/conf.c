@@ -9,6 +9,7 @@
 
 #include "file.h"
 #include "num.h"
+#include "sign.h"
 #include "storepath.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
@@ -102,6 +103,58 @@ parse_path_or_none(
 		return NULL;
 	}
 	return parse_path(k, v, n, field);
+}
+
+/* Each word of (v, n) fits; or "none" for NULL. */
+static const char *
+parse_words(const struct key_def *k, const char *v, size_t n, void *field,
+    bool (*fits)(const char *p, size_t len))
+{
+	size_t i, start;
+
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	for (i = 0; i < n; i++) {
+		if (is_blank(v[i]))
+			continue;
+		for (start = i; i < n && !is_blank(v[i]); i++)
+			;
+		if (!fits(v + start, i - start))
+			return k->rule;
+	}
+	return set_string(field, v, n);
+}
+
+static bool
+public_key_ok(const char *p, size_t n)
+{
+	struct public_key k;
+
+	return sign_public_parse(p, n, &k) == 0;
+}
+
+static const char *
+parse_public_keys(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	return parse_words(k, v, n, field, public_key_ok);
+}
+
+static const char *
+parse_paths(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	return parse_words(k, v, n, field, path_ok);
+}
+
+static const char *
+parse_verify(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (!equals(v, n, "nar") && !equals(v, n, "file"))
+		return k->rule;
+	*(enum conf_verify *)field =
+	    v[0] == 'n' ? CONF_VERIFY_NAR : CONF_VERIFY_FILE;
+	return NULL;
 }
 
 static const char *
@@ -462,6 +515,19 @@ static const struct key_def keys[] = {
 	    SIZE_LIMIT),
 	ROW(max_meta_size, parse_size, "64M", "must be a size from 1 to 1G", 1,
 	    (uint64_t)1 << 30),
+	ROW(verify, parse_verify, "nar", "must be nar or file", 0, 0),
+	ROW(verify_workers, parse_number, "2", "must be a number from 1 to 64",
+	    1, 64),
+	ROW(max_nar_size, parse_size, "16G", SIZE_RULE ", over 0", 1,
+	    SIZE_LIMIT),
+	ROW(check_references, parse_bool, "no", "must be yes or no", 0, 0),
+	ROW(require_signature, parse_bool, "no", "must be yes or no", 0, 0),
+	ROW(trusted_public_keys, parse_public_keys, "none",
+	    "must be public keys, NAME:BASE64, separated by blanks, or none", 0,
+	    0),
+	ROW(secret_key_file, parse_paths, "none",
+	    "must be absolute paths separated by blanks, or none", 0, 0),
+	ROW(public_reads, parse_bool, "yes", "must be yes or no", 0, 0),
 	ROW(asset_store, parse_store, "file", "must be file, glitch or s3", 0,
 	    0),
 	ROW(tls_ca_file, parse_path_or_none, "none", PATH_RULE ", or none", 0,
@@ -925,6 +991,8 @@ conf_free(struct conf *c)
 	free(c->s3_prefix);
 	free(c->s3_credentials_file);
 	free(c->s3_public_url);
+	free(c->trusted_public_keys);
+	free(c->secret_key_file);
 	free(c);
 }
 

@@ -37,6 +37,7 @@ enum conf_narinfo {
 	CONF_NARINFO_REDIRECT,
 	CONF_NARINFO_INLINE
 };
+enum conf_verify { CONF_VERIFY_NAR, CONF_VERIFY_FILE };
 
 struct conf {
 	char *state_dir; /* absolute; index.db, spool/, store/ */
@@ -51,6 +52,14 @@ struct conf {
 	uint64_t spool_min_free; /* bytes to leave free, else 507 */
 	uint64_t max_upload_size; /* bytes of one nar/ body; 0: no limit */
 	uint64_t max_meta_size; /* bytes of any other body, decoded */
+	enum conf_verify verify;
+	uint64_t verify_workers;
+	uint64_t max_nar_size; /* bytes of a NAR, unpacked */
+	bool check_references;
+	bool require_signature;
+	char *trusted_public_keys; /* separated by blanks, or NULL */
+	char *secret_key_file; /* files separated by blanks, or NULL */
+	bool public_reads;
 	enum conf_store asset_store;
 	char *tls_ca_file; /* NULL: the system's */
 	char *glitch_project; /* NULL: none */

@@ -601,3 +601,25 @@ fail:
 	list_free(both, n);
 	return -1;
 }
+
+int
+narinfo_add_sig(struct narinfo *ni, const char *sig)
+{
+	char **all = NULL;
+	size_t i, n = 0;
+
+	/* A new list: tidy_sigs shortened the old one, see list_add. */
+	for (i = 0; i < ni->nsigs; i++)
+		if (list_add(&all, &n, ni->sigs[i], strlen(ni->sigs[i])) == -1)
+			goto fail;
+	if (list_add(&all, &n, sig, strlen(sig)) == -1)
+		goto fail;
+	list_free(ni->sigs, ni->nsigs);
+	ni->sigs = all;
+	ni->nsigs = n;
+	tidy_sigs(ni);
+	return 0;
+fail:
+	list_free(all, n);
+	return -1;
+}

@@ -96,4 +96,7 @@ bool narinfo_same(const struct narinfo *a, const struct narinfo *b);
  */
 int narinfo_merge_sigs(struct narinfo *a, const struct narinfo *b);
 
+/* Add a signature, "name:base64": 0, or -1 without memory. */
+int narinfo_add_sig(struct narinfo *ni, const char *sig);
+
 #endif

@@ -10,10 +10,15 @@ layers='
 prog bundle instantiate
 reads push
 relay
+accept
+verifier gate
 auth
 spool asset index fcgi
-db conf proc http
-narinfo decode derivation nar
+db policy proc http
+conf
+ca
+verify
+narinfo decode derivation nar refscan
 key
 storepath sign attrpath query text
 hash

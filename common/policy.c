@@ -1,0 +1,250 @@
+#include "config.h"
+
+#include "policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "log.h"
+
+#define BLANKS " \t"
+
+struct policy {
+	bool require;
+	struct public_key *trusted;
+	size_t ntrusted;
+	struct secret_key *secret;
+	struct public_key *ours; /* their public halves */
+	size_t nsecret;
+};
+
+/* The next word at or behind s: its length, 0 when there is none. */
+static size_t
+next_word(const char **s)
+{
+	*s += strspn(*s, BLANKS);
+	return strcspn(*s, BLANKS);
+}
+
+static size_t
+count_words(const char *s)
+{
+	size_t n, count = 0;
+
+	for (; (n = next_word(&s)) > 0; s += n)
+		count++;
+	return count;
+}
+
+bool
+policy_keys_ok(const char *s)
+{
+	struct public_key k;
+	size_t n;
+
+	for (; (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &k) == -1)
+			return false;
+	return true;
+}
+
+static int
+load_trusted(struct policy *p, const char *s)
+{
+	size_t n;
+
+	if (s == NULL)
+		return 0;
+	p->trusted = calloc(count_words(s) + 1, sizeof(*p->trusted));
+	if (p->trusted == NULL)
+		return -1;
+	for (; (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &p->trusted[p->ntrusted++]) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+load_secret(struct policy *p, const char *s)
+{
+	size_t n;
+	char *file;
+	int rc;
+
+	if (s == NULL)
+		return 0;
+	p->secret = calloc(count_words(s) + 1, sizeof(*p->secret));
+	p->ours = calloc(count_words(s) + 1, sizeof(*p->ours));
+	if (p->secret == NULL || p->ours == NULL)
+		return -1;
+	for (; (n = next_word(&s)) > 0; s += n) {
+		if ((file = strndup(s, n)) == NULL)
+			return -1;
+		rc = sign_key_load(file, &p->secret[p->nsecret]);
+		if (rc == -1)
+			log_warn("secret_key_file %s", file);
+		free(file);
+		if (rc == -1)
+			return -1;
+		sign_key_public(&p->secret[p->nsecret], &p->ours[p->nsecret]);
+		p->nsecret++;
+	}
+	return 0;
+}
+
+struct policy *
+policy_new(const struct conf *conf)
+{
+	struct policy *p;
+
+	if ((p = calloc(1, sizeof(*p))) == NULL)
+		return NULL;
+	p->require = conf->require_signature;
+	if (load_trusted(p, conf->trusted_public_keys) == -1 ||
+	    load_secret(p, conf->secret_key_file) == -1) {
+		policy_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+void
+policy_free(struct policy *p)
+{
+	size_t i;
+
+	if (p == NULL)
+		return;
+	for (i = 0; i < p->nsecret; i++)
+		sign_key_wipe(&p->secret[i]);
+	free(p->secret);
+	free(p->ours);
+	free(p->trusted);
+	free(p);
+}
+
+bool
+policy_signs(const struct policy *p)
+{
+	return p->nsecret > 0;
+}
+
+/*
+ * Is there a good signature of k on ni?  1, 0 when there is none in its name,
+ * -1 when there is one in its name and it is not.
+ */
+static int
+signed_by(const struct narinfo *ni, const struct buf *print,
+    const struct public_key *k)
+{
+	struct signature sig;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < ni->nsigs; i++) {
+		if (sign_signature_parse(
+			ni->sigs[i], strlen(ni->sigs[i]), &sig) == -1 ||
+		    strcmp(sig.name, k->name) != 0)
+			continue;
+		if (!sign_verify(k, &sig, print->p, print->len))
+			return -1;
+		rc = 1;
+	}
+	return rc;
+}
+
+/* By one of the n keys?  As signed_by, *bad is the key whose name is abused. */
+static int
+signed_by_any(const struct narinfo *ni, const struct buf *print,
+    const struct public_key *keys, size_t n, const char **bad)
+{
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < n; i++) {
+		switch (signed_by(ni, print, &keys[i])) {
+		case 1:
+			rc = 1;
+			break;
+		case -1:
+			*bad = keys[i].name;
+			return -1;
+		default:
+			break;
+		}
+	}
+	return rc;
+}
+
+int
+policy_check(const struct policy *p, const struct narinfo *ni,
+    const char *token_keys, bool ca_good, char *err, size_t errsize)
+{
+	struct buf print = BUF_INIT;
+	const char *bad = NULL, *s = token_keys;
+	struct public_key k;
+	size_t n;
+	int by_token = 0, trusted = 0, rc = -1;
+
+	narinfo_fingerprint(ni, &print);
+	if (buf_failed(&print)) {
+		snprintf(err, errsize, "out of memory");
+		goto out;
+	}
+	for (; bad == NULL && (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &k) == 0 &&
+		    signed_by_any(ni, &print, &k, 1, &bad) == 1)
+			by_token = 1;
+	if (bad == NULL)
+		trusted =
+		    signed_by_any(ni, &print, p->trusted, p->ntrusted, &bad);
+	if (bad == NULL)
+		signed_by_any(ni, &print, p->ours, p->nsecret, &bad);
+	if (bad != NULL)
+		snprintf(err, errsize,
+		    "Sig: the signature by %s is not over this path, NarHash, "
+		    "NarSize and References",
+		    bad);
+	else if (token_keys[0] != '\0' && !by_token && !ca_good)
+		snprintf(
+		    err, errsize, "Sig: none by a key this token is bound to");
+	else if (token_keys[0] == '\0' && p->require && !trusted && !ca_good)
+		snprintf(err, errsize,
+		    "Sig: none by a key this cache trusts; push with "
+		    "?secret-key=FILE or sign with nix store sign");
+	else
+		rc = 0;
+out:
+	buf_free(&print);
+	return rc;
+}
+
+int
+policy_sign(const struct policy *p, struct narinfo *ni)
+{
+	struct buf print = BUF_INIT, text = BUF_INIT;
+	struct signature sig;
+	size_t i;
+	int added = 0;
+
+	narinfo_fingerprint(ni, &print);
+	for (i = 0; i < p->nsecret && !buf_failed(&print); i++) {
+		if (signed_by(ni, &print, &p->ours[i]) == 1)
+			continue;
+		sign_make(&p->secret[i], print.p, print.len, &sig);
+		buf_clear(&text);
+		sign_signature_print(&sig, &text);
+		if (buf_failed(&text) || narinfo_add_sig(ni, text.p) == -1) {
+			added = -1;
+			break;
+		}
+		added++;
+	}
+	if (buf_failed(&print))
+		added = -1;
+	buf_free(&print);
+	buf_free(&text);
+	return added;
+}

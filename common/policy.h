@@ -1,0 +1,53 @@
+/*
+ * Who vouches for a path: which signatures a narinfo must have to get in, and
+ * those the server adds itself.
+ *
+ * A narinfo is fit when one of the keys that its token is bound to signed it,
+ * or for other tokens, with require_signature, one of trusted_public_keys.  A
+ * path whose contents make its name (CA_GOOD) needs no signature.  A signature
+ * in the name of a key we know must be that key's, whatever else there is.
+ *
+ * INVARIANT: the server signs what it verified, and nothing else; its callers
+ * see to that.
+ *
+ * A struct policy is const after policy_new: any thread.
+ */
+#ifndef POLICY_H
+#define POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf.h"
+#include "narinfo.h"
+#include "sign.h"
+
+struct policy;
+
+/*
+ * The keys as conf names them, the secret ones read from their files.  NULL
+ * after a fault that was logged.  sodium_init() was called.
+ */
+struct policy *policy_new(const struct conf *conf);
+void policy_free(struct policy *p);
+
+/* Has it secret keys? */
+bool policy_signs(const struct policy *p);
+
+/*
+ * May ni get in, sent with a token bound to token_keys ("": to none)?  ca_good:
+ * its CA was checked and is right.  0, or -1 with a sentence in err.
+ */
+int policy_check(const struct policy *p, const struct narinfo *ni,
+    const char *token_keys, bool ca_good, char *err, size_t errsize);
+
+/*
+ * Add our signature by each secret key that has none on ni: the number added,
+ * or -1 without memory.
+ */
+int policy_sign(const struct policy *p, struct narinfo *ni);
+
+/* Is each word of s (any blanks between them) a public key? */
+bool policy_keys_ok(const char *s);
+
+#endif

@@ -1,0 +1,300 @@
+#include "config.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "refscan.h"
+#include "scratch.h"
+#include "unit.h"
+#include "verify.h"
+
+/* A tree pushed by Nix 2.8 in each of its compressions; Nix's NarHash. */
+#define TREE_HASH "114gz9jrby999wraz9bgk6yfsb5fdkhzijzk86fnh7w5hm2yxm6d"
+#define TREE_SIZE 14968
+
+static const struct {
+	const char *file;
+	const char *compression;
+} trees[] = {
+	{ "none.nar", "none" },
+	{ "xz.nar.xz", "xz" },
+	{ "zstd.nar.zst", "zstd" },
+	{ "bzip2.nar.bz2", "bzip2" },
+	{ "lzip.nar.lzip", "lzip" },
+	{ "lz4.nar.lz4", "lz4" },
+	{ "br.nar.br", "br" },
+	{ "gzip.nar", "gzip" },
+	{ "lzma.nar", "lzma" },
+	{ "compress.nar", "compress" },
+};
+
+static const atomic_bool never = false;
+static const atomic_bool at_once = true;
+
+static int
+open_tree(const char *file)
+{
+	const char *top = getenv("top_srcdir");
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/tests/unit/nars/%s",
+	    top != NULL ? top : ".", file);
+	ck_assert_int_ge(fd = open(path, O_RDONLY | O_CLOEXEC), 0);
+	return fd;
+}
+
+/* A key with the extension of file. */
+static void
+make_key(const char *file, struct key *k)
+{
+	char text[128];
+
+	snprintf(
+	    text, sizeof(text), "nar/" TREE_HASH "%s", strstr(file, ".nar"));
+	ck_assert_int_eq(key_parse(text, strlen(text), k), 0);
+}
+
+static void
+verify_tree(const char *file, const char *as, uint64_t max, struct verified *v)
+{
+	struct key k;
+	int fd = open_tree(file);
+
+	make_key(as, &k);
+	ck_assert_int_eq(verify_nar(fd, &k, max, &never, v), 0);
+	close(fd);
+}
+
+START_TEST(every_compression)
+{
+	char hash[DIGEST_BASE32 + 1];
+	struct verified v;
+
+	verify_tree(trees[_i].file, trees[_i].file, TREE_SIZE, &v);
+	ck_assert_str_eq(v.why, "");
+	ck_assert_int_eq(v.verdict, VERDICT_GOOD);
+	ck_assert_str_eq(v.compression, trees[_i].compression);
+	digest_to_base32(&v.nar_hash, hash);
+	ck_assert_str_eq(hash, TREE_HASH);
+	ck_assert_uint_eq(v.nar_size, TREE_SIZE);
+	ck_assert(!v.is_file);
+	ck_assert(v.refs_complete);
+	ck_assert_uint_eq(v.refs.len, 0);
+	ck_assert_ptr_nonnull(strstr(v.listing.p, "\"run\":{\"type\":"));
+	verified_clear(&v);
+}
+END_TEST
+
+START_TEST(a_byte_over_the_limit)
+{
+	struct verified v;
+
+	verify_tree(trees[_i].file, trees[_i].file, TREE_SIZE - 1, &v);
+	ck_assert_int_eq(v.verdict, VERDICT_LARGE);
+	ck_assert_ptr_nonnull(strstr(v.why, "max_nar_size"));
+	ck_assert_ptr_null(v.listing.p);
+	verified_clear(&v);
+}
+END_TEST
+
+/* In another format than the name says. */
+START_TEST(wrong_extension)
+{
+	struct verified v;
+	size_t i;
+
+	for (i = 0; i < nitems(trees); i++) {
+		if (strcmp(strstr(trees[i].file, ".nar"),
+			strstr(trees[_i].file, ".nar")) == 0)
+			continue;
+		verify_tree(trees[_i].file, trees[i].file, TREE_SIZE, &v);
+		ck_assert_int_eq(v.verdict, VERDICT_BAD);
+		verified_clear(&v);
+	}
+}
+END_TEST
+
+START_TEST(told_to_stop)
+{
+	struct verified v;
+	struct key k;
+	int fd = open_tree("xz.nar.xz");
+
+	make_key("xz.nar.xz", &k);
+	ck_assert_int_eq(verify_nar(fd, &k, TREE_SIZE, &at_once, &v), -1);
+	ck_assert_ptr_null(v.listing.p);
+	close(fd);
+}
+END_TEST
+
+START_TEST(one_file)
+{
+	static const char nar[] =
+	    "\15\0\0\0\0\0\0\0nix-archive-1\0\0\0\1\0\0\0\0\0\0\0(\0\0\0\0\0\0"
+	    "\0\4\0\0\0\0\0\0\0type\0\0\0\0\7\0\0\0\0\0\0\0regular\0"
+	    "\10\0\0\0\0\0\0\0contents\1\0\0\0\0\0\0\0b\0\0\0\0\0\0\0"
+	    "\1\0\0\0\0\0\0\0)\0\0\0\0\0\0";
+	struct verified v;
+	struct digest want;
+	struct key k;
+	int fd;
+
+	scratch_make();
+	fd = open(scratch_path("n"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq(write(fd, nar, sizeof(nar)), sizeof(nar));
+	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+	make_key("none.nar", &k);
+	ck_assert_int_eq(verify_nar(fd, &k, 4096, &never, &v), 0);
+	ck_assert_str_eq(v.why, "");
+	ck_assert(v.is_file);
+	hash_sha256("b", 1, &want);
+	ck_assert(digest_equal(&v.file_hash, &want));
+	verified_clear(&v);
+	/* And a byte behind it. */
+	ck_assert_int_eq(pwrite(fd, "", 1, sizeof(nar)), 1);
+	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+	ck_assert_int_eq(verify_nar(fd, &k, 4096, &never, &v), 0);
+	ck_assert_int_eq(v.verdict, VERDICT_BAD);
+	ck_assert_str_eq(v.why, "bytes follow the end");
+	verified_clear(&v);
+	close(fd);
+	scratch_remove();
+}
+END_TEST
+
+/* Hash parts -----------------------------------------------------------------
+ */
+
+#define A "00bgd045z0d4icpbc2yyz4gx48ak44la"
+#define B "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
+#define ZERO "00000000000000000000000000000000"
+
+static const struct {
+	const char *text;
+	const char *found[3];
+	size_t n;
+} scans[] = {
+	{ "", { NULL }, 0 },
+	{ "/nix/store/" A "-x", { A }, 1 },
+	{ A, { A }, 1 },
+	{ "eeeee" A "eeee" B "tt", { A, B }, 2 },
+	{ A "e" A "u" A, { A }, 1 },
+	{ ZERO, { ZERO }, 1 },
+	/* 31 are too few; a character outside the alphabet breaks it. */
+	{ "0bgd045z0d4icpbc2yyz4gx48ak44la", { NULL }, 0 },
+	{ "00bgd045z0d4icpbe2yyz4gx48ak44la", { NULL }, 0 },
+	{ "00BGD045z0d4icpbc2yyz4gx48ak44la", { NULL }, 0 },
+	/* 33 in a row are two. */
+	{ A "x", { A, "0bgd045z0d4icpbc2yyz4gx48ak44lax" }, 2 },
+};
+
+START_TEST(finds)
+{
+	struct hash_part got[3];
+	struct refscan *s;
+	struct buf b = BUF_INIT;
+	size_t step, at, len, n = strlen(scans[_i].text), i;
+
+	for (step = 1; step <= 70; step++) {
+		s = refscan_new(NULL, NULL);
+		for (at = 0; at < n; at += len) {
+			len = step > n - at ? n - at : step;
+			refscan_add(s, scans[_i].text + at, len);
+		}
+		buf_clear(&b);
+		refscan_copy(s, &b);
+		ck_assert_uint_eq(b.len, scans[_i].n * REFSCAN_BYTES);
+		for (i = 0; i < scans[_i].n; i++)
+			refscan_text(&b, i, &got[i]);
+		for (i = 0; i < scans[_i].n; i++) {
+			size_t k, hits = 0;
+
+			for (k = 0; k < scans[_i].n; k++)
+				if (strcmp(got[k].s, scans[_i].found[i]) == 0)
+					hits++;
+			ck_assert_uint_eq(hits, 1);
+		}
+		ck_assert(refscan_complete(s));
+		refscan_free(s);
+	}
+	buf_free(&b);
+}
+END_TEST
+
+/* n different ones, each alone. */
+static void
+feed(struct refscan *s, size_t n)
+{
+	char text[64];
+	size_t i, k, v;
+
+	for (i = 0; i < n; i++) {
+		memset(text, '0', HASH_PART_LEN);
+		for (k = 10, v = i; v > 0; v /= 10)
+			text[k++] = (char)('0' + v % 10);
+		text[0] = '1';
+		text[HASH_PART_LEN] = '\n';
+		refscan_add(s, text, HASH_PART_LEN + 1);
+	}
+}
+
+static size_t seen_count;
+
+static void
+seen(void *arg, const struct refscan *s)
+{
+	struct buf b = BUF_INIT;
+
+	(void)arg;
+	refscan_copy(s, &b);
+	seen_count += b.len / REFSCAN_BYTES;
+	buf_free(&b);
+}
+
+START_TEST(room_is_bounded)
+{
+	struct refscan *s = refscan_new(NULL, NULL);
+	struct buf b = BUF_INIT;
+
+	feed(s, REFSCAN_MAX);
+	ck_assert(refscan_complete(s));
+	feed(s, REFSCAN_MAX);
+	ck_assert(refscan_complete(s)); /* they were there */
+	feed(s, REFSCAN_MAX + 1);
+	ck_assert(!refscan_complete(s));
+	refscan_copy(s, &b);
+	ck_assert_uint_eq(b.len, REFSCAN_MAX * REFSCAN_BYTES);
+	buf_free(&b);
+	refscan_free(s);
+	/* Or they are handed out, and nothing is lost. */
+	s = refscan_new(seen, NULL);
+	feed(s, 3 * REFSCAN_MAX + 5);
+	ck_assert(refscan_complete(s));
+	seen(NULL, s);
+	ck_assert_uint_eq(seen_count, 3 * REFSCAN_MAX + 5);
+	refscan_free(s);
+	refscan_free(NULL);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("verify");
+	TCase *tc = tcase_create("verify");
+
+	UNIT_ROWS(s, "compression", every_compression, nitems(trees));
+	UNIT_ROWS(s, "limit", a_byte_over_the_limit, nitems(trees));
+	UNIT_ROWS(s, "extension", wrong_extension, nitems(trees));
+	UNIT_ROWS(s, "scan", finds, nitems(scans));
+	tcase_add_test(tc, told_to_stop);
+	tcase_add_test(tc, one_file);
+	tcase_add_test(tc, room_is_bounded);
+	suite_add_tcase(s, tc);
+	return unit_main(s);
+}

@@ -82,10 +82,50 @@ static const char *const migrations[] = {
 	"CREATE INDEX asset_spool ON asset (spool, size)"
 	" WHERE spool IS NOT NULL;"
 	"CREATE INDEX reference_ref ON reference (cache, ref);",
+
+	/* What NARs are, who sent what, what tokens may. */
+	"CREATE TABLE nar ("
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" verdict INTEGER NOT NULL,"
+	" why TEXT NOT NULL,"
+	" compression TEXT NOT NULL,"
+	" nar_hash BLOB CHECK (length(nar_hash) = 32),"
+	" nar_size INTEGER,"
+	" file_hash BLOB CHECK (length(file_hash) = 32),"
+	" refs BLOB,"
+	" refs_complete INTEGER,"
+	" checked INTEGER NOT NULL,"
+	" listing TEXT,"
+	" PRIMARY KEY (cache, key),"
+	" FOREIGN KEY (cache, key) REFERENCES asset (cache, key)"
+	"  ON DELETE CASCADE"
+	") STRICT;"
+	"CREATE TABLE audit ("
+	" id INTEGER PRIMARY KEY,"
+	" time INTEGER NOT NULL,"
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" token TEXT NOT NULL,"
+	" address TEXT NOT NULL,"
+	" size INTEGER NOT NULL,"
+	" what TEXT NOT NULL"
+	") STRICT;"
+	"CREATE INDEX audit_token ON audit (token, time);"
+	"ALTER TABLE token ADD COLUMN keys TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE token ADD COLUMN quota_day INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN quota_total INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN used_total INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN used_day INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN day INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define ASSET_COLUMNS                                                          \
 	"id, key, state, size, sha256, spool, url, created, attempts"
+
+#define TOKEN_COLUMNS                                                          \
+	"name, secret, scopes, created, expires, last_used, keys, quota_day,"  \
+	" quota_total, used_total, used_day, day"
 
 /* Every SQL text there is, but for the migrations. */
 static const char *const sql[ST_MAX] = {
@@ -234,14 +274,48 @@ static const char *const sql[ST_MAX] = {
 			    " ORDER BY state = 'failed' DESC, id DESC LIMIT 1",
 
 	[ST_TOKEN_INSERT] =
-	    "INSERT INTO token (name, secret, scopes, created, expires)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+	    "INSERT INTO token (name, secret, scopes, created, expires, keys,"
+	    " quota_day, quota_total) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+	    " ON CONFLICT DO NOTHING",
 	[ST_TOKEN_DELETE] = "DELETE FROM token WHERE name = ?1",
-	[ST_TOKEN_FIND] = "SELECT name, secret, scopes, created, expires,"
-			  " last_used FROM token WHERE secret = ?1",
+	[ST_TOKEN_FIND] =
+	    "SELECT " TOKEN_COLUMNS " FROM token WHERE secret = ?1",
 	[ST_TOKEN_USED] = "UPDATE token SET last_used = ?2 WHERE name = ?1",
-	[ST_TOKEN_EACH] = "SELECT name, secret, scopes, created, expires,"
-			  " last_used FROM token ORDER BY name",
+	[ST_TOKEN_EACH] = "SELECT " TOKEN_COLUMNS " FROM token ORDER BY name",
+	[ST_TOKEN_COUNT] =
+	    "UPDATE token SET used_total = used_total + ?2, used_day ="
+	    " ?2 + CASE WHEN day = ?3 THEN used_day ELSE 0 END, day = ?3"
+	    " WHERE name = ?1",
+
+	[ST_NAR_PUT] =
+	    "INSERT OR REPLACE INTO nar (cache, key, verdict, why, compression,"
+	    " nar_hash, nar_size, file_hash, refs, refs_complete, listing,"
+	    " checked)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	[ST_NAR_GET] =
+	    "SELECT verdict, why, compression, nar_hash, nar_size, file_hash,"
+	    " refs, refs_complete FROM nar WHERE cache = ?1 AND key = ?2",
+	[ST_LISTING_GET] =
+	    "SELECT n.listing FROM path AS p JOIN nar AS n"
+	    " ON n.cache = p.cache AND n.key = p.nar_key"
+	    " WHERE p.cache = ?1 AND p.hash_part = ?2"
+	    " AND n.nar_hash = p.nar_hash AND n.listing IS NOT NULL",
+	[ST_PATH_KNOWN] =
+	    "SELECT 1 FROM path WHERE cache = ?1 AND hash_part = ?2",
+	[ST_PATH_NEXT] =
+	    "SELECT p.hash_part, p.narinfo, n.verdict IS 0"
+	    "  AND n.nar_hash = p.nar_hash AND n.nar_size = p.nar_size"
+	    " FROM path AS p LEFT JOIN nar AS n"
+	    " ON n.cache = p.cache AND n.key = p.nar_key"
+	    " WHERE p.cache = ?1 AND p.hash_part > ?2"
+	    " ORDER BY p.hash_part LIMIT 1",
+	[ST_AUDIT_INSERT] =
+	    "INSERT INTO audit (time, cache, key, token, address, size, what)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[ST_AUDIT_EACH] =
+	    "SELECT time, cache, key, token, address, size, what FROM ("
+	    "SELECT * FROM audit WHERE (?1 IS NULL OR token = ?1)"
+	    " AND time >= ?2 ORDER BY id DESC LIMIT ?3) ORDER BY id",
 };
 
 struct index *
@@ -468,8 +542,14 @@ asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 static enum index_put
 finish(struct index *ix, enum index_put rc)
 {
-	if ((rc == INDEX_CREATED || rc == INDEX_REPLACED) &&
-	    db_commit(ix->db) == -1)
+	bool change = rc == INDEX_CREATED || rc == INDEX_REPLACED;
+
+	if (ix->audit != NULL && (change || rc == INDEX_SAME)) {
+		change = true;
+		if (index_audit_insert(ix, rc) == -1)
+			rc = INDEX_ERROR;
+	}
+	if (change && rc != INDEX_ERROR && db_commit(ix->db) == -1)
 		rc = INDEX_ERROR;
 	db_rollback(ix->db);
 	return rc;

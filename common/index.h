@@ -10,6 +10,8 @@
  *   path       (cache, hash part): what a narinfo says, and its text as served
  *   reference  (cache, hash part) -> referenced hash part
  *   token      who may push, pull, ask for derivations, administer
+ *   nar        (cache, key) -> what was found out about that NAR's contents
+ *   audit      who sent what, when and from where
  *   meta       facts about the whole index, such as its store directory
  *
  * A narinfo's bytes are path.narinfo: they are as durable as the index, so a
@@ -40,6 +42,7 @@
 #include "key.h"
 #include "narinfo.h"
 #include "storepath.h"
+#include "verify.h"
 
 struct index;
 
@@ -158,6 +161,32 @@ int index_closure(struct index *ix, const char *cache, const char *hash_part,
     struct index_closure *c);
 void index_closure_clear(struct index_closure *c);
 
+/* NARs ------------------------------------------------------------------- */
+
+/* Note what was found out about the NAR key, whose asset is there. */
+int index_nar_put(struct index *ix, const char *cache, const char *key,
+    const struct verified *v, int64_t now);
+
+/* 1 and *v (without the listing), to be cleared; 0 when nothing is known. */
+int index_nar_get(
+    struct index *ix, const char *cache, const char *key, struct verified *v);
+
+/* The listing of a path's NAR: 1 and appended to text, 0 when there is none. */
+int index_listing_get(struct index *ix, const char *cache,
+    const char *hash_part, struct buf *text);
+
+/* Is there such a path?  1, or 0. */
+int index_path_known(
+    struct index *ix, const char *cache, const char *hash_part);
+
+/*
+ * The path behind *at in the order of hash parts ("" is before the first): 1
+ * with *at moved on and its narinfo appended; *verified: its NAR was found to
+ * be what the narinfo says.  0 when there is none.
+ */
+int index_path_next(struct index *ix, const char *cache, struct hash_part *at,
+    struct buf *narinfo, bool *verified);
+
 /* Relay ----------------------------------------------------------------- */
 
 /*
@@ -231,6 +260,8 @@ int index_status(struct index *ix, const char *cache, struct index_status *st);
 #define SCOPE_ADMIN 8u
 
 #define TOKEN_NAME_MAX 64
+/* Public keys a token is bound to, separated by spaces. */
+#define TOKEN_KEYS_MAX 1023
 
 struct token {
 	char name[TOKEN_NAME_MAX + 1];
@@ -239,7 +270,17 @@ struct token {
 	int64_t created;
 	int64_t expires; /* 0: never */
 	int64_t last_used; /* 0: never; to the minute */
+	char keys[TOKEN_KEYS_MAX + 1]; /* "": not bound to any */
+	int64_t quota_day; /* bytes it may push a day (UTC); 0: no limit */
+	int64_t quota_total; /* and in total */
+	/* Kept by the index; index_token_add begins with 0. */
+	int64_t used_total;
+	int64_t used_day; /* in the day `day`, see token_used_today */
+	int64_t day;
 };
+
+/* Bytes t pushed on the day (UTC) now is in. */
+int64_t token_used_today(const struct token *t, int64_t now);
 
 /* 1 when added, 0 when the name is taken. */
 int index_token_add(struct index *ix, const struct token *t);
@@ -253,5 +294,33 @@ int index_token_used(struct index *ix, const struct token *t, int64_t now);
 /* Call each for all, by name; stops when it returns non-zero. */
 int index_token_each(
     struct index *ix, int (*each)(const struct token *t, void *arg), void *arg);
+
+/* Audit ------------------------------------------------------------------ */
+
+struct index_audit {
+	int64_t time;
+	const char *cache;
+	const char *key;
+	const char *token;
+	const char *address;
+	uint64_t size;
+	const char *what; /* read only: "new", "changed" or "same" */
+};
+
+/*
+ * The next index_asset_put or index_narinfo_put that enters something, or
+ * finds it there, adds a row for it in the same transaction, and what was not
+ * there counts for the token.  *a stays the caller's until index_audit_next
+ * is called again, with NULL for no more.
+ */
+void index_audit_next(struct index *ix, const struct index_audit *a);
+
+/*
+ * Call each for the last max rows, the oldest first: of one token (NULL: all),
+ * not before since.  Stops when it returns non-zero.
+ */
+int index_audit_each(struct index *ix, const char *token, int64_t since,
+    uint64_t max, int (*each)(const struct index_audit *a, void *arg),
+    void *arg);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What the parts of the index share: the connection, the statements, binding.
- * For index.c, index_import.c, index_relay.c and index_token.c only.
+ * For index.c and index_*.c only.
  */
 #ifndef INDEX_DB_H
 #define INDEX_DB_H
@@ -44,11 +44,20 @@ enum statement {
 	ST_TOKEN_FIND,
 	ST_TOKEN_USED,
 	ST_TOKEN_EACH,
+	ST_TOKEN_COUNT,
+	ST_NAR_PUT,
+	ST_NAR_GET,
+	ST_LISTING_GET,
+	ST_PATH_KNOWN,
+	ST_PATH_NEXT,
+	ST_AUDIT_INSERT,
+	ST_AUDIT_EACH,
 	ST_MAX
 };
 
 struct index {
 	struct db *db;
+	const struct index_audit *audit; /* for the next put, or NULL */
 	sqlite3_stmt *st[ST_MAX];
 };
 
@@ -79,5 +88,8 @@ int index_references_insert(
 
 /* The columns ASSET_COLUMNS of index.c into *row. */
 int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
+
+/* The row of ix->audit, inside the put's transaction. */
+int index_audit_insert(struct index *ix, enum index_put put);
 
 #endif

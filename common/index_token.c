@@ -19,6 +19,12 @@ column_token(sqlite3_stmt *st, struct token *t)
 	t->created = sqlite3_column_int64(st, 3);
 	t->expires = sqlite3_column_int64(st, 4);
 	t->last_used = sqlite3_column_int64(st, 5);
+	index_column_text(st, 6, t->keys, sizeof(t->keys));
+	t->quota_day = sqlite3_column_int64(st, 7);
+	t->quota_total = sqlite3_column_int64(st, 8);
+	t->used_total = sqlite3_column_int64(st, 9);
+	t->used_day = sqlite3_column_int64(st, 10);
+	t->day = sqlite3_column_int64(st, 11);
 }
 
 int
@@ -33,6 +39,9 @@ index_token_add(struct index *ix, const struct token *t)
 	sqlite3_bind_int64(st, 3, t->scopes);
 	sqlite3_bind_int64(st, 4, t->created);
 	sqlite3_bind_int64(st, 5, t->expires);
+	index_bind_text(st, 6, t->keys);
+	sqlite3_bind_int64(st, 7, t->quota_day);
+	sqlite3_bind_int64(st, 8, t->quota_total);
 	return index_run(ix, st) == -1 ? -1 : db_changes(ix->db);
 }
 

@@ -1,0 +1,132 @@
+/* The index: what was found out about NARs. */
+#include "config.h"
+
+#include "index.h"
+
+#include <string.h>
+
+#include "index_db.h"
+#include "log.h"
+
+int
+index_nar_put(struct index *ix, const char *cache, const char *key,
+    const struct verified *v, int64_t now)
+{
+	const bool good = v->verdict == VERDICT_GOOD;
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_NAR_PUT)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	sqlite3_bind_int64(st, 3, v->verdict);
+	index_bind_text(st, 4, v->why);
+	index_bind_text(st, 5, v->compression);
+	if (good) {
+		index_bind_digest(st, 6, &v->nar_hash);
+		sqlite3_bind_int64(st, 7, (int64_t)v->nar_size);
+		if (v->is_file)
+			index_bind_digest(st, 8, &v->file_hash);
+		sqlite3_bind_blob(
+		    st, 9, buf_str(&v->refs), (int)v->refs.len, SQLITE_STATIC);
+		sqlite3_bind_int64(st, 10, v->refs_complete);
+		if (v->listing.len > 0)
+			index_bind_text(st, 11, v->listing.p);
+	}
+	sqlite3_bind_int64(st, 12, now);
+	return index_run(ix, st);
+}
+
+static int
+column_nar(sqlite3_stmt *st, struct verified *v)
+{
+	v->verdict = (enum verdict)sqlite3_column_int(st, 0);
+	index_column_text(st, 1, v->why, sizeof(v->why));
+	index_column_text(st, 2, v->compression, sizeof(v->compression));
+	index_column_digest(st, 3, &v->nar_hash);
+	v->nar_size = (uint64_t)sqlite3_column_int64(st, 4);
+	v->is_file = sqlite3_column_type(st, 5) != SQLITE_NULL;
+	index_column_digest(st, 5, &v->file_hash);
+	if (sqlite3_column_blob(st, 6) != NULL)
+		buf_add(&v->refs, sqlite3_column_blob(st, 6),
+		    (size_t)sqlite3_column_bytes(st, 6));
+	v->refs_complete = sqlite3_column_int(st, 7) != 0;
+	return buf_failed(&v->refs) ? -1 : 1;
+}
+
+int
+index_nar_get(
+    struct index *ix, const char *cache, const char *key, struct verified *v)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	memset(v, 0, sizeof(*v));
+	if ((st = index_stmt(ix, ST_NAR_GET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	if ((rc = db_step(ix->db, st)) == 1)
+		rc = column_nar(st, v);
+	index_done(st);
+	if (rc != 1)
+		verified_clear(v);
+	return rc;
+}
+
+int
+index_listing_get(struct index *ix, const char *cache, const char *hash_part,
+    struct buf *text)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_LISTING_GET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, hash_part);
+	if ((rc = db_step(ix->db, st)) == 1)
+		buf_adds(text, (const char *)sqlite3_column_text(st, 0));
+	index_done(st);
+	return rc == 1 && buf_failed(text) ? -1 : rc;
+}
+
+int
+index_path_known(struct index *ix, const char *cache, const char *hash_part)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_PATH_KNOWN)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, hash_part);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc;
+}
+
+int
+index_path_next(struct index *ix, const char *cache, struct hash_part *at,
+    struct buf *narinfo, bool *verified)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_PATH_NEXT)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, at->s);
+	if ((rc = db_step(ix->db, st)) == 1) {
+		buf_adds(narinfo, (const char *)sqlite3_column_text(st, 1));
+		*verified = sqlite3_column_int(st, 2) != 0;
+	}
+	if (rc == 1) {
+		struct hash_part next;
+
+		index_column_text(st, 0, next.s, sizeof(next.s));
+		*at = next;
+	}
+	index_done(st);
+	return rc == 1 && buf_failed(narinfo) ? -1 : rc;
+}

@@ -43,6 +43,7 @@ struct request {
 	int64_t taken; /* bytes read from the stream */
 	bool check;
 	const atomic_bool *stopping; /* the server's */
+	bool private; /* what a token was needed for is its owner's */
 
 	int status;
 	struct buf headers;
@@ -178,6 +179,7 @@ request_gone(struct request *r)
 void
 reply_header(struct request *r, const char *name, const char *fmt, ...)
 {
+	static const char public[] = "public";
 	char value[HEADER_VALUE_MAX];
 	va_list ap;
 	int i, n;
@@ -190,6 +192,12 @@ reply_header(struct request *r, const char *name, const char *fmt, ...)
 			break;
 	if (n < 0 || i != n || n >= HEADER_VALUE_MAX) {
 		log_warnx("reply: header %s dropped: unfit value", name);
+		return;
+	}
+	if (r->private && strcmp(name, "Cache-Control") == 0 &&
+	    strncmp(value, public, sizeof(public) - 1) == 0) {
+		buf_adds(&r->headers, "Cache-Control: private");
+		buf_addf(&r->headers, "%s\r\n", value + sizeof(public) - 1);
 		return;
 	}
 	buf_addf(&r->headers, "%s: %s\r\n", name, value);
@@ -533,6 +541,7 @@ answer(struct worker *w, struct request *r)
 	if (w->state == NULL &&
 	    (w->state = prog->state_new(prog->shared)) == NULL)
 		return reply_text(r, 500, "the server can't open its index");
+	r->private = t->scope != 0;
 	if (t->scope != 0 &&
 	    (status = prog->authorize(w->state, r, t->scope)) != 0)
 		return status;

@@ -78,7 +78,8 @@ int request_skip(struct request *r, int64_t max);
  */
 
 /* A header; a value with control characters or over 2 KiB is dropped (and
- * logged): it can't have come from us. */
+ * logged): it can't have come from us.  A Cache-Control "public" becomes
+ * "private" where the route has a scope. */
 void reply_header(struct request *r, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -264,6 +264,24 @@ broken(struct request *r)
 	return reply_text(r, 500, "the server can't read its index");
 }
 
+/* The listing nobody sent: that of the NAR as it was verified. */
+static int
+read_listing(struct reads *rd, struct request *r, const struct key *k)
+{
+	struct buf text = BUF_INIT;
+
+	switch (
+	    index_listing_get(rd->index, rd->cache, k->hash_part.s, &text)) {
+	case 1:
+		return send_text(r, KEY_LS, &text);
+	case 0:
+		return reply_empty(r, 404);
+	default:
+		buf_free(&text);
+		return broken(r);
+	}
+}
+
 static int
 read_object(struct reads *rd, struct request *r, const struct key *k)
 {
@@ -276,7 +294,8 @@ read_object(struct reads *rd, struct request *r, const struct key *k)
 		if (found == -1)
 			return broken(r);
 		if (found == 0)
-			return reply_empty(r, 404);
+			return k->kind == KEY_LS ? read_listing(rd, r, k)
+						 : reply_empty(r, 404);
 		status = send_row(rd, r, k, &row);
 		index_asset_clear(&row);
 		if (status != -1)

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "gate.h"
 #include "log.h"
 
 /* What the threads share. */
@@ -13,18 +14,30 @@ struct shared {
 	const char *cache;
 	struct asset_store *store;
 	struct spool_dir *spool;
+	struct gate *gate;
+};
+
+/* One thread's own. */
+struct state {
+	struct reads reads;
+	struct gate *gate;
+	struct token token;
 };
 
 static int
 get_page(void *state, struct request *r)
 {
-	return reads_page(state, r);
+	struct state *st = state;
+
+	return reads_page(&st->reads, r);
 }
 
 static int
 get_key(void *state, struct request *r)
 {
-	return reads_key(state, r);
+	struct state *st = state;
+
+	return reads_key(&st->reads, r);
 }
 
 static const struct route routes[] = {
@@ -33,32 +46,50 @@ static const struct route routes[] = {
 	{ 0, NULL, 0, 0, NULL },
 };
 
+/* The same with public_reads = no. */
+static const struct route private_routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static int
+authorize(void *state, struct request *r, unsigned int scope)
+{
+	struct state *st = state;
+
+	return gate_authorize(st->gate, st->reads.index, r, scope, &st->token);
+}
+
 static void *
 state_new(void *arg)
 {
 	struct shared *sh = arg;
+	struct state *st;
 	struct reads *rd;
 
-	if ((rd = calloc(1, sizeof(*rd))) == NULL)
+	if ((st = calloc(1, sizeof(*st))) == NULL)
 		return NULL;
+	rd = &st->reads;
+	st->gate = sh->gate;
 	rd->conf = sh->conf;
 	rd->cache = sh->cache;
 	rd->store = sh->store;
 	rd->spool = sh->spool;
 	if ((rd->index = index_open(sh->conf->state_dir, INDEX_READ)) == NULL) {
-		free(rd);
+		free(st);
 		return NULL;
 	}
-	return rd;
+	return st;
 }
 
 static void
 state_free(void *state)
 {
-	struct reads *rd = state;
+	struct state *st = state;
 
-	index_close(rd->index);
-	free(rd);
+	index_close(st->reads.index);
+	free(st);
 }
 
 int
@@ -66,10 +97,11 @@ reads_serve(const struct conf *conf, int fd, const char *cache)
 {
 	struct shared sh = { .conf = conf, .cache = cache };
 	const struct fcgi_program prog = {
-		.routes = routes,
+		.routes = conf->public_reads ? routes : private_routes,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,
+		.authorize = authorize,
 	};
 
 	if ((sh.store = asset_store_open_read(conf, cache)) == NULL)
@@ -77,6 +109,8 @@ reads_serve(const struct conf *conf, int fd, const char *cache)
 	if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
 		fatalx("%s can't be read: has tmpnix init been run?",
 		    conf->state_dir);
+	if ((sh.gate = gate_new()) == NULL)
+		fatalx("no memory");
 	log_info(
 	    "serving the cache %s for stores in %s", cache, conf->store_dir);
 	if (fcgi_serve(&prog, fd, conf->threads,
@@ -84,5 +118,6 @@ reads_serve(const struct conf *conf, int fd, const char *cache)
 		return 1;
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
+	gate_free(sh.gate);
 	return 0;
 }

@@ -5,15 +5,17 @@
 #include <time.h>
 
 #include "asset.h"
-#include "auth.h"
 #include "fcgi.h"
+#include "gate.h"
 #include "index.h"
 #include "log.h"
+#include "policy.h"
 #include "prog.h"
 #include "push.h"
 #include "reads.h"
 #include "relay.h"
 #include "spool.h"
+#include "verifier.h"
 
 /* What the threads share. */
 struct shared {
@@ -21,13 +23,18 @@ struct shared {
 	struct asset_store *store;
 	struct spool_dir *spool;
 	struct relay *relay;
-	struct push_gate gate;
+	struct push_pressure pressure;
+	struct gate *gate;
+	struct policy *policy;
+	struct verifier *verifier; /* NULL: verify = file */
+	struct acceptor acceptor;
 };
 
 /* One thread's own. */
 struct state {
 	struct reads reads;
 	struct push push;
+	struct gate *gate;
 };
 
 static int
@@ -61,32 +68,21 @@ static const struct route routes[] = {
 	{ 0, NULL, 0, 0, NULL },
 };
 
+/* The same with public_reads = no. */
+static const struct route private_routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ HTTP_PUT, "", ROUTE_BODY, SCOPE_PUSH, put_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
 static int
 authorize(void *state, struct request *r, unsigned int scope)
 {
 	struct state *st = state;
 
-	switch (
-	    auth_check(st->push.index, request_param(r, "HTTP_AUTHORIZATION"),
-		scope, (int64_t)time(NULL), &st->push.token)) {
-	case AUTH_OK:
-		return 0;
-	case AUTH_MISSING:
-		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
-		return reply_text(r, 401,
-		    "pushing needs a token: put its line into your netrc-file");
-	case AUTH_BAD:
-		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
-		return reply_text(
-		    r, 401, "this token is unknown, expired or revoked");
-	case AUTH_SCOPE:
-		return reply_text(
-		    r, 403, "token %s may not push", st->push.token.name);
-	case AUTH_ERROR:
-		break;
-	}
-	/* Before the body, so that a client may try again. */
-	return reply_text(r, 503, "the server can't read its index");
+	return gate_authorize(
+	    st->gate, st->push.index, r, scope, &st->push.token);
 }
 
 static void *
@@ -108,7 +104,9 @@ state_new(void *arg)
 	st->reads.spool = st->push.spool = sh->spool;
 	st->reads.store = st->push.store = sh->store;
 	st->push.relay = sh->relay;
-	st->push.gate = &sh->gate;
+	st->push.pressure = &sh->pressure;
+	st->push.acceptor = &sh->acceptor;
+	st->gate = sh->gate;
 	return st;
 }
 
@@ -161,6 +159,28 @@ recover(struct shared *sh)
 	index_close(ix);
 }
 
+/* What decides over what comes in. */
+static void
+start_checks(struct shared *sh)
+{
+	const struct conf *conf = sh->conf;
+
+	if ((sh->policy = policy_new(conf)) == NULL ||
+	    (sh->gate = gate_new()) == NULL)
+		exit(1);
+	if (conf->verify == CONF_VERIFY_NAR &&
+	    (sh->verifier = verifier_start(
+		 conf, CACHE_MAIN, sh->store, sh->spool)) == NULL)
+		exit(1);
+	if (sh->verifier == NULL && policy_signs(sh->policy))
+		fatalx("secret_key_file needs verify = nar: what was not "
+		       "verified is not signed");
+	sh->acceptor.conf = conf;
+	sh->acceptor.cache = CACHE_MAIN;
+	sh->acceptor.verifier = sh->verifier;
+	sh->acceptor.policy = sh->policy;
+}
+
 /* Enter nix-cache-info as the configuration has it. */
 static void
 publish_cache_info(struct shared *sh)
@@ -182,7 +202,7 @@ run(const struct conf *conf, int fd)
 {
 	struct shared sh = { .conf = conf };
 	const struct fcgi_program prog = {
-		.routes = routes,
+		.routes = conf->public_reads ? routes : private_routes,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,
@@ -192,6 +212,7 @@ run(const struct conf *conf, int fd)
 	if ((sh.store = asset_store_open(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
 	recover(&sh);
+	start_checks(&sh);
 	publish_cache_info(&sh);
 	sh.relay = relay_start(conf, CACHE_MAIN, sh.store, sh.spool);
 	if (sh.relay == NULL)
@@ -201,9 +222,12 @@ run(const struct conf *conf, int fd)
 	if (fcgi_serve(&prog, fd, conf->threads,
 		(unsigned int)conf->stop_timeout) == -1)
 		return 1;
+	verifier_stop(sh.verifier);
 	relay_stop(sh.relay);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
+	policy_free(sh.policy);
+	gate_free(sh.gate);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "push.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct put {
 	struct request *r;
 	struct key key;
 	enum encoding encoding;
+	struct index_audit audit;
 };
 
 /* Before the body ---------------------------------------------------------- */
@@ -99,6 +101,29 @@ check_size(struct put *u)
 }
 
 /*
+ * What a token may push a day and in total.  413 for both: a 429 would be tried
+ * again, by Nix up to 2.32 with an empty body (see push.h).
+ */
+static int
+check_quota(struct put *u)
+{
+	const struct token *t = &u->p->token;
+	const int64_t now = (int64_t)time(NULL), n = request_length(u->r);
+
+	if (t->quota_total != 0 && n > t->quota_total - t->used_total)
+		return reply_text(u->r, 413,
+		    "%s: token %s has pushed %" PRId64 " of its %" PRId64
+		    " bytes: this is more than the rest",
+		    u->key.s, t->name, t->used_total, t->quota_total);
+	if (t->quota_day != 0 && n > t->quota_day - token_used_today(t, now))
+		return reply_text(u->r, 413,
+		    "%s: token %s has pushed %" PRId64 " of its %" PRId64
+		    " bytes a day: try again tomorrow (UTC)",
+		    u->key.s, t->name, token_used_today(t, now), t->quota_day);
+	return 0;
+}
+
+/*
  * A Content-Encoding is undone before anything is stored, so that every client
  * can read it back.  A NAR's compression is part of its key, not an encoding:
  * Nix 2.8 fails on one that has both.
@@ -130,7 +155,7 @@ admit(struct put *u)
 		return reply_text(u->r, 400,
 		    "this is not a key of a Nix binary cache, such as "
 		    "<hash>.narinfo or nar/<hash>.nar.xz");
-	if ((status = check_encoding(u)) != 0)
+	if ((status = check_encoding(u)) != 0 || (status = check_quota(u)) != 0)
 		return status;
 	return check_size(u);
 }
@@ -148,14 +173,14 @@ must_wait(const struct put *u, const char **why)
 	*why = "the spool is over spool_max";
 	if (c->spool_max != 0 && u->key.kind != KEY_NARINFO &&
 	    index_spool_bytes(u->p->index, &used) == 0) {
-		used += atomic_load(&u->p->gate->bytes);
+		used += atomic_load(&u->p->pressure->bytes);
 		if (used > 0 &&
 		    (uint64_t)request_length(u->r) + used > c->spool_max)
 			return true;
 	}
 	*why = "too many uploads wait for the asset store";
 	return c->relay == CONF_WRITE_THROUGH &&
-	    atomic_load(&u->p->gate->answers) >= c->threads / 2;
+	    atomic_load(&u->p->pressure->answers) >= c->threads / 2;
 }
 
 /*
@@ -172,7 +197,7 @@ hold_back(struct put *u)
 
 	if (!must_wait(u, &why))
 		return 0;
-	if (atomic_fetch_add(&u->p->gate->checks, 1) >= c->threads / 4)
+	if (atomic_fetch_add(&u->p->pressure->checks, 1) >= c->threads / 4)
 		status = reply_text(u->r, 503,
 		    "%s: %s, and enough others wait already: try again later",
 		    u->key.s, why);
@@ -183,7 +208,7 @@ hold_back(struct put *u)
 		else
 			relay_wait_change(u->p->relay);
 	}
-	atomic_fetch_sub(&u->p->gate->checks, 1);
+	atomic_fetch_sub(&u->p->pressure->checks, 1);
 	return status;
 }
 
@@ -337,11 +362,11 @@ confirmed(struct put *u, int status)
 	struct buf why = BUF_INIT;
 
 	/* Checks are held back earlier; this many came all at once. */
-	if (atomic_fetch_add(&u->p->gate->answers, 1) <
+	if (atomic_fetch_add(&u->p->pressure->answers, 1) <
 	    c->threads - c->threads / 4)
 		outcome = relay_wait(u->p->relay, u->p->index, u->key.s,
 		    c->relay_wait, stopping, u->r);
-	atomic_fetch_sub(&u->p->gate->answers, 1);
+	atomic_fetch_sub(&u->p->pressure->answers, 1);
 	if (outcome == RELAY_STORED)
 		return reply_empty(u->r, status);
 	index_asset_error(u->p->index, u->p->cache, u->key.s, &why);
@@ -356,6 +381,21 @@ confirmed(struct put *u, int status)
 		    u->key.s, why.len > 0 ? ": " : "", buf_str(&why));
 	buf_free(&why);
 	return status;
+}
+
+/* Have what is entered next noted as sent by this request. */
+static void
+audit(struct put *u, uint64_t size)
+{
+	const char *address = request_param(u->r, "REMOTE_ADDR");
+
+	u->audit.time = (int64_t)time(NULL);
+	u->audit.cache = u->p->cache;
+	u->audit.key = u->key.s;
+	u->audit.token = u->p->token.name;
+	u->audit.address = address != NULL ? address : "";
+	u->audit.size = size;
+	index_audit_next(u->p->index, &u->audit);
 }
 
 static int
@@ -401,6 +441,7 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	a.sha256 = *d;
 	a.content_type = key_content_type(u->key.kind);
 	a.spool = name;
+	audit(u, a.size);
 	put = index_asset_put(u->p->index, u->p->cache, &a, now, old);
 	if (put == INDEX_ERROR) {
 		spool_remove(u->p->spool, name);
@@ -414,11 +455,22 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
 }
 
+/* A descriptor of our own on the body. */
+static int
+dup_body(struct spool *s)
+{
+	int fd = spool_fd(s);
+
+	return fd == -1 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
 static int
 put_nar(struct put *u, struct spool *s)
 {
 	char got[DIGEST_BASE32 + 1];
+	struct verifier *v = u->p->acceptor->verifier;
 	struct digest d;
+	int fd, status;
 
 	spool_digest(s, &d);
 	if (!digest_equal(&d, &u->key.file_hash)) {
@@ -427,7 +479,16 @@ put_nar(struct put *u, struct spool *s)
 		    "%s: the body's SHA-256 is %s, not what its name says",
 		    u->key.s, got);
 	}
-	return enter_asset(u, s, &d);
+	/* The file by itself: by name it may be gone before it was read. */
+	fd = v == NULL || spool_size(s) == 0 ? -1 : dup_body(s);
+	status = enter_asset(u, s, &d);
+	if (fd == -1)
+		return status;
+	if (status == 200 || status == 201)
+		verifier_submit(v, &u->key, fd);
+	else
+		close(fd);
+	return status;
 }
 
 /* Logs, listings, realisations, debug information: any bytes, stored plain. */
@@ -477,6 +538,7 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 	uint64_t nar_size;
 
 	retry_nar(u, ni);
+	audit(u, size);
 	switch (index_narinfo_put(u->p->index, u->p->cache, ni,
 	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
 	case INDEX_CREATED:
@@ -503,6 +565,22 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 	return fault(u);
 }
 
+/* Is it right and allowed?  0, or the refusal's status. */
+static int
+accept_entry(struct put *u, struct narinfo *ni)
+{
+	char why[512];
+	int status;
+
+	status = accept_narinfo(
+	    u->p->acceptor, u->p->index, &u->p->token, ni, why, sizeof(why));
+	if (status == 0)
+		return 0;
+	return why[0] == '\0'
+	    ? fault(u)
+	    : reply_text(u->r, status, "%s: %s", u->key.s, why);
+}
+
 static int
 put_narinfo(struct put *u, struct spool *s)
 {
@@ -521,7 +599,7 @@ put_narinfo(struct put *u, struct spool *s)
 		status = reply_text(u->r, 400,
 		    "%s: its StorePath is %s, which belongs elsewhere",
 		    u->key.s, ni->base);
-	else
+	else if ((status = accept_entry(u, ni)) == 0)
 		status = enter_narinfo(u, ni, text.len);
 out:
 	narinfo_free(ni);
@@ -628,7 +706,7 @@ push_put(struct push *p, struct request *r)
 		return (status = hold_back(&u)) != 0 ? status
 						     : reply_empty(r, 204);
 	length = (uint64_t)request_length(r);
-	atomic_fetch_add(&p->gate->bytes, length);
+	atomic_fetch_add(&p->pressure->bytes, length);
 	if ((status = take_body(&u, &s)) == 0) {
 		switch (u.key.kind) {
 		case KEY_NAR:
@@ -644,8 +722,9 @@ push_put(struct push *p, struct request *r)
 			status = put_plain(&u, s);
 		}
 	}
+	index_audit_next(p->index, NULL);
 	spool_free(s);
-	atomic_fetch_sub(&p->gate->bytes, length);
+	atomic_fetch_sub(&p->pressure->bytes, length);
 	index_token_used(p->index, &p->token, (int64_t)time(NULL));
 	return status < 300 ? status : refused(&u, status);
 }

@@ -7,7 +7,8 @@
  * With relay = write-through the 2xx is answered only after the asset store has
  * confirmed the object too.
  * INVARIANT I2: a narinfo is entered only when its NAR is there with the
- * FileHash and FileSize it names.
+ * FileHash and FileSize it names, and what it says of the NAR was found out by
+ * us (accept.h).
  *
  * Nix 2.4 to 2.32 send an empty body again after a 5xx that came once the body
  * was sent, and hang: from then on every refusal is a 4xx, 424 where it is our
@@ -23,6 +24,7 @@
 
 #include <stdatomic.h>
 
+#include "accept.h"
 #include "asset.h"
 #include "buf.h"
 #include "conf.h"
@@ -36,7 +38,7 @@
  * room in the spool, or an answer that waits for the asset store, holds a
  * thread: only some of the threads may do that, so that the rest can answer.
  */
-struct push_gate {
+struct push_pressure {
 	atomic_uint checks; /* wait before the body */
 	atomic_uint answers; /* wait for the store's word */
 	atomic_uint_fast64_t bytes; /* of bodies under way */
@@ -50,7 +52,8 @@ struct push {
 	struct token token; /* who sends this request */
 	struct asset_store *store; /* shared: asked for its limit */
 	struct relay *relay; /* shared; NULL: not started yet */
-	struct push_gate *gate; /* shared */
+	struct push_pressure *pressure; /* shared */
+	const struct acceptor *acceptor;
 };
 
 /*

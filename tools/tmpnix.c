@@ -43,18 +43,40 @@ static const struct command commands[] = {
 	    "  -o, --output DIR  where NAME.sec and NAME.pub go\n"
 	    "                    (default: keys in the state directory)\n" },
 	{ "token add", token_add_run,
-	    "NAME [--push] [--pull] [--drv] [--admin] [--expires TIME]",
+	    "NAME [--push] [--pull] [--drv] [--admin] [--expires TIME] "
+	    "[--key KEY ...] [--quota-day SIZE] [--quota-total SIZE]",
 	    "make a token, print its netrc line once",
 	    "  --push          may upload\n"
 	    "  --pull          may read, where reading is not for everyone\n"
 	    "  --drv           may ask for derivations\n"
 	    "  --admin         may do everything\n"
 	    "  --expires TIME  such as 90d or 12h (default: never)\n"
+	    "  --key KEY       takes only paths signed by KEY, NAME:BASE64 or\n"
+	    "                  a file that holds it; may be given again\n"
+	    "  --quota-day SIZE    bytes it may upload a day (UTC), such as "
+	    "5G\n"
+	    "  --quota-total SIZE  bytes it may upload in all\n"
 	    "\n"
 	    "Without a scope it is --push --pull.\n" },
 	{ "token list", token_list_run, "", "list the tokens", NULL },
 	{ "token revoke", token_revoke_run, "NAME",
 	    "make a token useless at once", NULL },
+	{ "sign", sign_run, "[-k FILE ...] [PATH ...]",
+	    "sign the paths that are here with the cache's keys",
+	    "  -k, --key FILE  a secret key's file (default: secret_key_file)\n"
+	    "\n"
+	    "Without a PATH all of them; those whose NAR was not verified are\n"
+	    "left out.  A path that has the signature already is not "
+	    "changed.\n" },
+	{ "log", log_run, "[-n COUNT] [--token NAME] [--since TIME]",
+	    "who uploaded what",
+	    "  -n, --lines COUNT  the last COUNT lines (default: 100; 0: all)\n"
+	    "  --token NAME       of one token\n"
+	    "  --since TIME       not older than TIME, such as 2d\n"
+	    "\n"
+	    "A line has time, token, address, bytes, new, changed or same, "
+	    "and\n"
+	    "the object's key.\n" },
 	{ "status", status_run, "[--json]",
 	    "what the caches hold and what waits or failed",
 	    "  --json  one JSON object: bytes, seconds\n"

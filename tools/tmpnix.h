@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "conf.h"
 #include "index.h"
@@ -33,6 +34,8 @@ int key_generate_run(struct tool *t, int argc, char **argv);
 int token_add_run(struct tool *t, int argc, char **argv);
 int token_list_run(struct tool *t, int argc, char **argv);
 int token_revoke_run(struct tool *t, int argc, char **argv);
+int sign_run(struct tool *t, int argc, char **argv);
+int log_run(struct tool *t, int argc, char **argv);
 int status_run(struct tool *t, int argc, char **argv);
 int retry_run(struct tool *t, int argc, char **argv);
 
@@ -59,6 +62,10 @@ const struct conf *tool_conf(struct tool *t);
  * have made; NULL after an error that was reported.
  */
 struct index *tool_index(struct tool *t, enum index_mode mode);
+
+/* ISO 8601 in UTC, "never" for 0. */
+#define TOOL_TIME_LEN 20
+const char *tool_time(int64_t when, char out[TOOL_TIME_LEN + 1]);
 
 /*
  * Append what the URL of a configuration has as its host, without port and

@@ -2,7 +2,9 @@
 
 #include "tmpnix.h"
 
+#include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +19,6 @@
 
 /* A hundred years: more is "never", which is the default. */
 #define EXPIRES_MAX ((uint64_t)36525 * 86400)
-
-/* "2026-01-31T12:00:00Z" */
-#define TIME_LEN 20
 
 static const struct {
 	const char *name;
@@ -116,6 +115,55 @@ out:
 	return rc;
 }
 
+/* Bind t to the public key s, or to the one in the file s. */
+static int
+add_key(struct token *t, const char *s)
+{
+	struct buf text = BUF_INIT;
+	struct public_key k;
+	size_t used = strlen(t->keys);
+	int n, rc = -1;
+
+	if (strchr(s, ':') != NULL)
+		buf_adds(&text, s);
+	else if (file_read_at(AT_FDCWD, s, 4096, &text) == -1) {
+		tool_error("token add --key: %s: %m", s);
+		goto out;
+	}
+	while (text.len > 0 && strchr(" \n", text.p[text.len - 1]) != NULL)
+		text.p[--text.len] = '\0';
+	if (sign_public_parse(buf_str(&text), text.len, &k) == -1) {
+		tool_error(
+		    "token add --key: %s is no public key, NAME:BASE64", s);
+		goto out;
+	}
+	n = snprintf(t->keys + used, sizeof(t->keys) - used, "%s%s",
+	    used > 0 ? " " : "", text.p);
+	if (n < 0 || (size_t)n >= sizeof(t->keys) - used) {
+		tool_error("token add --key: too many keys");
+		goto out;
+	}
+	rc = 0;
+out:
+	buf_free(&text);
+	return rc;
+}
+
+static int
+parse_quota(const char *option, const char *s, int64_t *quota)
+{
+	uint64_t n;
+
+	if (num_parse_size(s, strlen(s), INT64_MAX, &n) == -1 || n == 0) {
+		tool_error("token add %s: must be a number of bytes such as "
+			   "500M or 20G, not \"%s\"",
+		    option, s);
+		return -1;
+	}
+	*quota = (int64_t)n;
+	return 0;
+}
+
 int
 token_add_run(struct tool *t, int argc, char **argv)
 {
@@ -126,6 +174,9 @@ token_add_run(struct tool *t, int argc, char **argv)
 		{ "drv", no_argument, NULL, 256 + SCOPE_DRV },
 		{ "admin", no_argument, NULL, 256 + SCOPE_ADMIN },
 		{ "expires", required_argument, NULL, 'e' },
+		{ "key", required_argument, NULL, 'k' },
+		{ "quota-day", required_argument, NULL, 'q' },
+		{ "quota-total", required_argument, NULL, 'Q' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct token token = { .created = time(NULL) };
@@ -137,7 +188,18 @@ token_add_run(struct tool *t, int argc, char **argv)
 			token.scopes |= (unsigned int)c - 256;
 		else if (c == 'e')
 			expires = optarg;
-		else
+		else if (c == 'k') {
+			if (add_key(&token, optarg) == -1)
+				return TOOL_USAGE;
+		} else if (c == 'q') {
+			if (parse_quota(
+				"--quota-day", optarg, &token.quota_day) == -1)
+				return TOOL_USAGE;
+		} else if (c == 'Q') {
+			if (parse_quota("--quota-total", optarg,
+				&token.quota_total) == -1)
+				return TOOL_USAGE;
+		} else
 			return tool_usage("token add");
 	}
 	if (argc - optind != 1)
@@ -174,21 +236,6 @@ widen(const struct token *t, void *arg)
 	return 0;
 }
 
-/* ISO 8601 in UTC, "never" for 0. */
-static const char *
-format_time(int64_t when, char out[TIME_LEN + 1])
-{
-	time_t seconds = (time_t)when;
-	struct tm tm;
-
-	if (when == 0)
-		return "never";
-	if (gmtime_r(&seconds, &tm) == NULL ||
-	    strftime(out, TIME_LEN + 1, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		return "?";
-	return out;
-}
-
 static void
 format_scopes(unsigned int bits, char out[SCOPES_LEN])
 {
@@ -207,18 +254,33 @@ format_scopes(unsigned int bits, char out[SCOPES_LEN])
 	}
 }
 
+/* What a token is bound to, on lines of their own behind blanks. */
+static void
+print_limits(const struct token *t, const struct list *l)
+{
+	if (t->quota_day != 0)
+		printf("  today %" PRId64 " of %" PRId64 " bytes\n",
+		    token_used_today(t, l->now), t->quota_day);
+	if (t->quota_total != 0)
+		printf("  in all %" PRId64 " of %" PRId64 " bytes\n",
+		    t->used_total, t->quota_total);
+	if (t->keys[0] != '\0')
+		printf("  keys %s\n", t->keys);
+}
+
 static int
 print_token(const struct token *t, void *arg)
 {
 	const struct list *l = arg;
-	char bits[SCOPES_LEN], created[TIME_LEN + 1];
-	char expires[TIME_LEN + 1], used[TIME_LEN + 1];
+	char bits[SCOPES_LEN], created[TOOL_TIME_LEN + 1];
+	char expires[TOOL_TIME_LEN + 1], used[TOOL_TIME_LEN + 1];
 
 	format_scopes(t->scopes, bits);
 	printf("%-*s  %-19s  %-*s  %-*s  %s%s\n", l->name_width, t->name, bits,
-	    TIME_LEN, format_time(t->created, created), TIME_LEN,
-	    format_time(t->expires, expires), format_time(t->last_used, used),
+	    TOOL_TIME_LEN, tool_time(t->created, created), TOOL_TIME_LEN,
+	    tool_time(t->expires, expires), tool_time(t->last_used, used),
 	    t->expires != 0 && t->expires <= l->now ? "  (expired)" : "");
+	print_limits(t, l);
 	return 0;
 }
 
@@ -237,7 +299,7 @@ token_list_run(struct tool *t, int argc, char **argv)
 	if (index_token_each(ix, widen, &l) == -1)
 		goto out;
 	printf("%-*s  %-19s  %-*s  %-*s  %s\n", l.name_width, "NAME", "SCOPES",
-	    TIME_LEN, "CREATED", TIME_LEN, "EXPIRES", "LAST-USED");
+	    TOOL_TIME_LEN, "CREATED", TOOL_TIME_LEN, "EXPIRES", "LAST-USED");
 	if (index_token_each(ix, print_token, &l) == -1)
 		goto out;
 	rc = TOOL_OK;

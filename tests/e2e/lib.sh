@@ -159,6 +159,12 @@ nginx_make() {
 		    -e 's|^\(.*\)\(include .*body_file\)|\1#\2|' "$f" >"$f.new"
 		mv "$f.new" "$f"
 	fi
+	if [ "${READS-public}" = private ]; then
+		f=$W/nginx/tmpnix.conf
+		sed -e 's|^\(.*\)#\(include .*reads_private\)|\1\2|' \
+		    -e 's|^\(.*\)\(include .*reads_public\)|\1#\2|' "$f" >"$f.new"
+		mv "$f.new" "$f"
+	fi
 	{
 		[ "$(id -u)" != 0 ] || echo "user $(id -un) $(id -gn);"
 		cat <<EOT
@@ -249,6 +255,17 @@ prog_answers() {
 # prog_ready NAME: wait for that.
 prog_ready() {
 	until_true 20 prog_answers "$1" || stop "tmpnix-$1 does not answer"
+}
+
+# upload_restart [KEY VALUE ...]: with these set in tmpnix.conf.
+upload_restart() {
+	prog_stop upload
+	while [ $# -gt 0 ]; do
+		conf_set "$1" "$2"
+		shift 2
+	done
+	prog_start upload
+	prog_ready upload
 }
 
 site_start() {

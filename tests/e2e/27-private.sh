@@ -1,0 +1,130 @@
+#!/bin/sh
+# A cache that is not for everybody: public_reads = no, nginx included.
+# shellcheck disable=SC1091,SC2016,SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+
+client=$W/nix
+STORE=$client/store
+READS=private
+site_make "$STORE"
+conf_set public_reads no
+
+# The programs answer 401 to all without a token: that is ready, too.
+prog_answers() {
+	case $1 in
+	cache | drv)
+		[ "$1" = cache ] && at=cache || at=drv
+		[ "$(status "$U/$at/nix-cache-info")" = 401 ]
+		;;
+	upload)
+		[ "$(status -X PUT -H 'Content-Length: 0' \
+		    "$U/cache/nix-cache-info")" = 401 ]
+		;;
+	esac
+}
+site_start
+client_make "$client"
+nx "$client" nix-store --generate-binary-cache-key private-1 "$W/sk" "$W/pk"
+tmpnix token add reader --pull >"$W/reader.netrc"
+tmpnix token add writer --push >"$W/writer.netrc"
+READER=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/reader.netrc")
+WRITER=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/writer.netrc")
+
+echo 'a secret' >"$W/secret"
+p=$(nx "$client" nix-store --add "$W/secret")
+ok "nix copy with a netrc" nx "$client" nix copy \
+    --to "$U/cache?secret-key=$W/sk&write-nar-listing=true" "$p"
+settle
+h=${p##*/}
+h=${h%%-*}
+nar=$(sed -n 's/^URL: //p' "$S/store/$h.narinfo")
+ok "all is a file of the store, which nginx could serve" \
+    test -f "$S/store/$nar" -a -f "$S/store/$h.ls"
+
+for k in nix-cache-info "$h.narinfo" "$h.ls" "$nar" \
+    00000000000000000000000000000000.narinfo; do
+	req "$U/cache/$k"
+	is "GET $k without a token" "$code" 401
+	is "asks for one" "$(header WWW-Authenticate)" 'Basic realm="tmpnix"'
+	is "HEAD too" "$(status -I "$U/cache/$k")" 401
+	is "a wrong one" "$(status -u ":tmpnix_$k" "$U/cache/$k")" 401
+	is "one that may not read" "$(status -u ":$WRITER" "$U/cache/$k")" 403
+done
+# However it is spelled.
+for k in "/cache//$nar" "/cache/./$nar" "/x/../cache/$nar" \
+    "/cache/%6ear/${nar#nar/}" "/cache/$nar?x" \
+    "/tmpnix-files/store/$nar"; do
+	req "$U$k"
+	ok "GET $k gets nothing" not cmp -s "$W/body" "$S/store/$nar"
+	ok "but a refusal ($code)" test "$code" -ge 300
+done
+is "the page" "$(status "$U/cache/")" 401
+is "the derivations' cache" "$(status "$U/drv/nix-cache-info")" 401
+
+for k in "$h.narinfo" "$h.ls" "$nar"; do
+	req -u ":$READER" "$U/cache/$k"
+	is "GET $k with pull" "$code" 200
+	ok "is its bytes" cmp "$W/body" "$S/store/$k"
+	ok "is private: $(header Cache-Control)" \
+	    sh -c "echo '$(header Cache-Control)' | grep -q '^private'"
+done
+req -u ":$READER" -H 'Range: bytes=0-3' "$U/cache/$nar"
+is "a range" "$code $(wc -c <"$W/body")" "206 4"
+req -u ":$READER" "$U/cache/nix-cache-info"
+is "nix-cache-info" "$code" 200
+
+# Nix ---------------------------------------------------------------------------------
+second=$W/second
+client_make "$second"
+cat >>"$second/conf/nix.conf" <<EOT
+substituters = $U/cache
+trusted-public-keys = $(cat "$W/pk")
+EOT
+NX_STORE=$STORE
+export NX_STORE
+chmod -R u+w "$STORE"
+rm -rf "$STORE"
+mkdir "$STORE"
+: >"$W/empty"
+ok "Nix gets nothing without" not nx "$second" nix-store -r "$p" \
+    --option netrc-file "$W/empty"
+rm -rf "$second/home/cache/nix"
+ok "and the path with its netrc" nx "$second" nix-store -r "$p" \
+    --option netrc-file "$W/reader.netrc"
+is "which is the path" "$(cat "$p")" 'a secret'
+
+# Guessing ------------------------------------------------------------------------------
+i=0
+while [ $i -lt 5 ]; do
+	req -u ":wrong$i" "$U/cache/nix-cache-info"
+	i=$((i + 1))
+done
+before=$(grep -c 'authentication failure from 127.0.0.1: ' "$W/log/cache.log")
+ok "every failure is in the log" test "$before" -ge 5
+# From now on the refusals trickle; what is right does not wait for them.
+# (As many as the program has threads, and more.)
+slow=
+conf_threads=40
+i=0
+while [ $i -lt $conf_threads ]; do
+	curl -q -s -m 120 -o /dev/null -u ":slow$i" "$U/cache/nix-cache-info" &
+	slow="$slow $!"
+	i=$((i + 1))
+done
+other_pids="$other_pids $slow"
+until_true 60 sh -c "[ \"\$(grep -c 'authentication failure from 127.0.0.1: ' \
+    '$W/log/cache.log')\" -ge $((before + conf_threads)) ]" ||
+    fail "all are asked"
+req -u ":$READER" "$U/cache/nix-cache-info"
+is "a good token is answered" "$code" 200
+left=0
+for s in $slow; do
+	! kill -0 "$s" 2>/dev/null || left=$((left + 1))
+done
+ok "while $left refusals are still on their way" test "$left" -gt 30
+ok "nobody sees how slow" not grep -qi 'x-tmpnix-rate\|x-accel' "$W/hdr"
+for s in $slow; do
+	kill "$s" 2>/dev/null
+done
+
+e2e_end

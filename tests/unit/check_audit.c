@@ -1,0 +1,204 @@
+/* The index: NARs' verdicts, audit rows, what tokens have used. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "index.h"
+#include "refscan.h"
+#include "scratch.h"
+#include "unit.h"
+
+#define CACHE "main"
+#define KEY "nar/0l05cmh066zza2hf87rc3f47v09ngwn6rgjdx6xsfvsjgd6b2bxl.nar"
+#define OTHER "nar/1l05cmh066zza2hf87rc3f47v09ngwn6rgjdx6xsfvsjgd6b2bxl.nar"
+#define DAY 86400
+
+static struct index *ix;
+
+static void
+setup(void)
+{
+	scratch_make();
+	ck_assert_ptr_nonnull(ix = index_open(scratch, INDEX_WRITE));
+}
+
+static void
+teardown(void)
+{
+	index_close(ix);
+	scratch_remove();
+}
+
+static enum index_put
+put(const char *key, char content)
+{
+	struct asset_new a = { .key = key,
+		.size = 100,
+		.content_type = "x",
+		.spool = "0123456789abcdef.1" };
+	char old[64];
+
+	memset(a.sha256.b, content, sizeof(a.sha256.b));
+	return index_asset_put(ix, CACHE, &a, 1, old);
+}
+
+static void
+good(struct verified *v)
+{
+	memset(v, 0, sizeof(*v));
+	snprintf(v->compression, sizeof(v->compression), "none");
+	memset(v->nar_hash.b, 1, DIGEST_BYTES);
+	memset(v->file_hash.b, 2, DIGEST_BYTES);
+	v->nar_size = 216;
+	v->is_file = true;
+	v->refs_complete = true;
+	buf_add(&v->refs, "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb", 40);
+	buf_adds(&v->listing, "{}");
+}
+
+START_TEST(verdicts)
+{
+	struct verified v, got;
+
+	good(&v);
+	/* Of what is not here nothing is noted. */
+	ck_assert_int_eq(index_nar_put(ix, CACHE, KEY, &v, 1), -1);
+	ck_assert_int_eq(index_nar_get(ix, CACHE, KEY, &got), 0);
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_CREATED);
+	ck_assert_int_eq(index_nar_put(ix, CACHE, KEY, &v, 1), 0);
+	ck_assert_int_eq(index_nar_get(ix, CACHE, KEY, &got), 1);
+	ck_assert_int_eq(got.verdict, VERDICT_GOOD);
+	ck_assert_str_eq(got.compression, "none");
+	ck_assert(digest_equal(&got.nar_hash, &v.nar_hash));
+	ck_assert(got.is_file && digest_equal(&got.file_hash, &v.file_hash));
+	ck_assert_uint_eq(got.nar_size, 216);
+	ck_assert(got.refs_complete);
+	ck_assert_uint_eq(got.refs.len, 40);
+	ck_assert_mem_eq(got.refs.p, v.refs.p, 40);
+	ck_assert_int_eq(index_nar_get(ix, "drv", KEY, &v), 0);
+	verified_clear(&got);
+	/* A later verdict replaces it. */
+	v.verdict = VERDICT_LARGE;
+	snprintf(v.why, sizeof(v.why), "too large");
+	ck_assert_int_eq(index_nar_put(ix, CACHE, KEY, &v, 2), 0);
+	ck_assert_int_eq(index_nar_get(ix, CACHE, KEY, &got), 1);
+	ck_assert_int_eq(got.verdict, VERDICT_LARGE);
+	ck_assert_str_eq(got.why, "too large");
+	ck_assert(!got.is_file);
+	verified_clear(&v);
+	verified_clear(&got);
+}
+END_TEST
+
+static struct {
+	int n;
+	char keys[8][64];
+	char what[8][16];
+} rows;
+
+static int
+note(const struct index_audit *a, void *arg)
+{
+	(void)arg;
+	ck_assert_int_lt(rows.n, 8);
+	snprintf(rows.keys[rows.n], 64, "%s", a->key);
+	snprintf(rows.what[rows.n], 16, "%s", a->what);
+	rows.n++;
+	return 0;
+}
+
+static void
+each(const char *token, int64_t since, uint64_t max)
+{
+	rows.n = 0;
+	ck_assert_int_eq(
+	    index_audit_each(ix, token, since, max, note, NULL), 0);
+}
+
+static struct token
+find(void)
+{
+	struct token t;
+	struct digest d;
+
+	memset(d.b, 7, sizeof(d.b));
+	ck_assert_int_eq(index_token_find(ix, &d, &t), 1);
+	return t;
+}
+
+START_TEST(audit_and_quota)
+{
+	struct token t = { .name = "ci",
+		.scopes = SCOPE_PUSH,
+		.keys = "a-1:b c-1:d",
+		.quota_day = 1000,
+		.quota_total = 5000 };
+	struct index_audit a = { .time = 10 * DAY,
+		.cache = CACHE,
+		.key = KEY,
+		.token = "ci",
+		.address = "192.0.2.1",
+		.size = 100 };
+
+	memset(t.secret.b, 7, sizeof(t.secret.b));
+	ck_assert_int_eq(index_token_add(ix, &t), 1);
+	t = find();
+	ck_assert_str_eq(t.keys, "a-1:b c-1:d");
+	ck_assert_int_eq(t.quota_day, 1000);
+	ck_assert_int_eq(t.quota_total, 5000);
+	ck_assert_int_eq(t.used_total, 0);
+
+	/* Without an order nothing is noted. */
+	ck_assert_int_eq(put(OTHER, 'x'), INDEX_CREATED);
+	index_audit_next(ix, &a);
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_CREATED);
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_SAME);
+	ck_assert_int_eq(put(KEY, 'b'), INDEX_REPLACED);
+	a.time += DAY;
+	a.token = "other";
+	ck_assert_int_eq(put(KEY, 'c'), INDEX_REPLACED);
+	each(NULL, 0, 100);
+	ck_assert_int_eq(rows.n, 4);
+	ck_assert_str_eq(rows.what[0], "new");
+	ck_assert_str_eq(rows.what[1], "same");
+	ck_assert_str_eq(rows.what[2], "changed");
+	ck_assert_str_eq(rows.keys[3], KEY);
+	each("ci", 0, 100);
+	ck_assert_int_eq(rows.n, 3);
+	each("ci", 0, 2);
+	ck_assert_int_eq(rows.n, 2);
+	ck_assert_str_eq(rows.what[0], "same"); /* the last two, in order */
+	each(NULL, 11 * DAY, 100);
+	ck_assert_int_eq(rows.n, 1);
+	each("nobody", 0, 100);
+	ck_assert_int_eq(rows.n, 0);
+
+	/* What was there did not count; a day ends. */
+	t = find();
+	ck_assert_int_eq(t.used_total, 200);
+	ck_assert_int_eq(token_used_today(&t, 10 * DAY + 5), 200);
+	ck_assert_int_eq(token_used_today(&t, 11 * DAY), 0);
+	a.token = "ci";
+	ck_assert_int_eq(put(KEY, 'd'), INDEX_REPLACED);
+	t = find();
+	ck_assert_int_eq(t.used_total, 300);
+	ck_assert_int_eq(token_used_today(&t, 11 * DAY + 5), 100);
+	index_audit_next(ix, NULL);
+	ck_assert_int_eq(put(KEY, 'e'), INDEX_REPLACED);
+	ck_assert_int_eq(find().used_total, 300);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("audit");
+	TCase *tc = tcase_create("index");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, verdicts);
+	tcase_add_test(tc, audit_and_quota);
+	suite_add_tcase(s, tc);
+	return unit_main(s);
+}

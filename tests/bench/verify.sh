@@ -55,6 +55,7 @@ find /usr/include /usr/lib/python3* /usr/share/doc -type f -size -200k |
     NIX_CONF_DIR="$client/conf" HOME="$client/home" nix-store --add >"$W/paths"
 echo "$(wc -l <"$W/paths") paths, $(du -sk "$client/store" | cut -f1) kB," \
     "compression ${COMPRESSION:-xz}"
+# push nar|file: in $ms.  (Not in a subshell: the programs are this shell's.)
 push() {
 	prog_stop upload
 	prog_stop cache
@@ -70,14 +71,16 @@ push() {
 	nx "$client" nix copy --to "$U/cache?compression=${COMPRESSION:-xz}" \
 	    $(cat "$W/paths") >"$W/push.log" 2>&1 || cat "$W/push.log"
 	end=$(date +%s%N)
-	echo $(((end - begin) / 1000000))
+	ms=$(((end - begin) / 1000000))
 }
 median() {
 	sort -n "$1" | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'
 }
 for i in $(seq "${PAIRS:-5}"); do
-	f=$(push file)
-	n=$(push nar)
+	push file
+	f=$ms
+	push nar
+	n=$ms
 	echo "pair $i: file $f ms, nar $n ms"
 	echo "$f" >>"$W/f"
 	echo "$n" >>"$W/n"

@@ -76,8 +76,8 @@ START_TEST(verdicts)
 	ck_assert(got.refs_complete);
 	ck_assert_uint_eq(got.refs.len, 40);
 	ck_assert_mem_eq(got.refs.p, v.refs.p, 40);
-	ck_assert_int_eq(index_nar_get(ix, "drv", KEY, &v), 0);
 	verified_clear(&got);
+	ck_assert_int_eq(index_nar_get(ix, "drv", KEY, &got), 0);
 	/* A later verdict replaces it. */
 	v.verdict = VERDICT_LARGE;
 	snprintf(v.why, sizeof(v.why), "too large");

@@ -136,6 +136,27 @@ is "it printed both derivations" "$(wc -l <"$W/out")" 2
 tb 0 --url "$U" --no-push --option max-jobs 1 nested.a
 ok "without the cache's key it builds" test -n "$(built)"
 
+# By a Nix daemon, whose environment the hook has, as a user it trusts.
+builder daemon
+mkdir -p "$b/var/nix"
+NIX_DAEMON_SOCKET_PATH=$W/run/nix.sock
+export NIX_DAEMON_SOCKET_PATH
+env NIX_STORE_DIR="$STORE" NIX_STATE_DIR="$b/var" NIX_CONF_DIR="$b/conf" \
+    NIX_LOG_DIR="$b/var/log" HOME="$b/home" XDG_CACHE_HOME="$b/home/cache" \
+    nix-daemon >"$W/log/nix-daemon.log" 2>&1 </dev/null &
+other_pids=$!
+until_true 20 test -S "$NIX_DAEMON_SOCKET_PATH" || stop "nix-daemon"
+NIX_REMOTE=daemon
+export NIX_REMOTE
+tb 0 -f p low-7
+is "what is in the cache is not built" "$(built)" "low-4 low-5 low-6 low-7"
+p=$(sed 's|.*/||; s|-.*||' "$W/out")
+is "the daemon's hook pushed" "$(status -I "$U/cache/$p.narinfo")" 200
+unset NIX_REMOTE NIX_DAEMON_SOCKET_PATH
+kill $other_pids
+wait $other_pids 2>/dev/null
+other_pids=''
+
 # What must not be taken ------------------------------------------------------
 tb 3 --url "$U" failing
 ok "it says why" grep -q 'this package fails to evaluate' "$W/err"

@@ -10,11 +10,11 @@
 
 #include "asset.h"
 #include "attrpath.h"
-#include "auth.h"
 #include "bundle.h"
 #include "conf.h"
 #include "derivation.h"
 #include "fcgi.h"
+#include "gate.h"
 #include "index.h"
 #include "instantiate.h"
 #include "log.h"
@@ -33,12 +33,14 @@ struct shared {
 	const struct conf *conf;
 	struct asset_store *store;
 	struct spool_dir *spool;
+	struct gate *gate;
 	struct instantiate *instantiate; /* NULL: nothing is configured */
 };
 
 /* One thread's own. */
 struct state {
 	struct reads reads;
+	struct gate *gate;
 	struct instantiate *instantiate;
 };
 
@@ -229,35 +231,26 @@ static const struct route routes[] = {
 	{ 0, NULL, 0, 0, NULL },
 };
 
+/* The same with public_reads = no. */
+static const struct route private_routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
+	{ HTTP_PUT | HTTP_POST, "instantiate", ROUTE_EXACT, SCOPE_DRV,
+	    put_instantiate },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
 static int
 authorize(void *state, struct request *r, unsigned int scope)
 {
 	struct state *st = state;
 	struct token token;
+	int status;
 
-	switch (
-	    auth_check(st->reads.index, request_param(r, "HTTP_AUTHORIZATION"),
-		scope, (int64_t)time(NULL), &token)) {
-	case AUTH_OK:
+	status = gate_authorize(st->gate, st->reads.index, r, scope, &token);
+	if (status == 0)
 		index_token_used(st->reads.index, &token, (int64_t)time(NULL));
-		return 0;
-	case AUTH_MISSING:
-		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
-		return reply_text(r, 401,
-		    "instantiating needs a token: put its line into your "
-		    "netrc-file");
-	case AUTH_BAD:
-		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
-		return reply_text(
-		    r, 401, "this token is unknown, expired or revoked");
-	case AUTH_SCOPE:
-		return reply_text(r, 403,
-		    "token %s may not instantiate: it lacks the scope drv",
-		    token.name);
-	case AUTH_ERROR:
-		break;
-	}
-	return reply_text(r, 503, "the server can't read its index");
+	return status;
 }
 
 static void *
@@ -273,6 +266,7 @@ state_new(void *arg)
 	st->reads.store = sh->store;
 	st->reads.spool = sh->spool;
 	st->reads.index = index_open(sh->conf->state_dir, INDEX_WRITE);
+	st->gate = sh->gate;
 	st->instantiate = sh->instantiate;
 	if (st->reads.index == NULL) {
 		free(st);
@@ -327,7 +321,7 @@ run(const struct conf *given, int fd)
 	struct conf conf = *given;
 	struct shared sh = { .conf = &conf };
 	const struct fcgi_program prog = {
-		.routes = routes,
+		.routes = given->public_reads ? routes : private_routes,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,
@@ -341,6 +335,8 @@ run(const struct conf *given, int fd)
 	    (sh.spool = spool_open_read(conf.state_dir)) == NULL)
 		fatalx("%s can't be used: has tmpnix init been run?",
 		    conf.state_dir);
+	if ((sh.gate = gate_new()) == NULL)
+		fatalx("no memory");
 	pin_store_dir(&conf);
 	if (conf.nfiles > 0) {
 		sh.instantiate = instantiate_new(&conf, sh.store);
@@ -358,6 +354,7 @@ run(const struct conf *given, int fd)
 	instantiate_free(sh.instantiate);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
+	gate_free(sh.gate);
 	return 0;
 }
 

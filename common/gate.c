@@ -108,17 +108,24 @@ gate_failed(struct gate *g, const char *address, int64_t now)
 					 : SLOWER_RATE;
 }
 
-static const char *
-doing(unsigned int scope)
+/* What a scope is for, and its name. */
+static const struct {
+	unsigned int scope;
+	const char *doing, *name;
+} scopes[] = {
+	{ SCOPE_PUSH, "push", "push" }, { SCOPE_PULL, "read", "pull" },
+	{ SCOPE_DRV, "instantiate", "drv" },
+	{ SCOPE_ADMIN, "do this", "admin" }, /* and whatever else */
+};
+
+static size_t
+find_scope(unsigned int scope)
 {
-	switch (scope) {
-	case SCOPE_PUSH:
-		return "push";
-	case SCOPE_PULL:
-		return "read";
-	default:
-		return "do this";
-	}
+	size_t i = 0;
+
+	while (scopes[i].scope != scope && scopes[i].scope != SCOPE_ADMIN)
+		i++;
+	return i;
 }
 
 int
@@ -126,6 +133,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
     unsigned int scope, struct token *t)
 {
 	const int64_t now = (int64_t)time(NULL);
+	const size_t sc = find_scope(scope);
 	unsigned int rate;
 
 	switch (auth_check(
@@ -137,7 +145,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 		return reply_text(r, 401,
 		    "to %s here takes a token: put its line into your "
 		    "netrc-file",
-		    doing(scope));
+		    scopes[sc].doing);
 	case AUTH_BAD:
 		rate = gate_failed(g, request_param(r, "REMOTE_ADDR"), now);
 		if (rate > 0) {
@@ -148,8 +156,9 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 		return reply_text(
 		    r, 401, "this token is unknown, expired or revoked");
 	case AUTH_SCOPE:
-		return reply_text(
-		    r, 403, "token %s may not %s", t->name, doing(scope));
+		return reply_text(r, 403,
+		    "token %s may not %s: it lacks the scope %s", t->name,
+		    scopes[sc].doing, scopes[sc].name);
 	case AUTH_ERROR:
 		break;
 	}

@@ -246,7 +246,8 @@ tiny_end() {
 	chmod -R u+w "$tiny"
 	rm -rf "$tiny"
 }
-trap 'tiny_end; e2e_finish' EXIT
+# (e2e_finish goes by the status it finds.)
+trap 'tiny_rc=$?; tiny_end; (exit $tiny_rc); e2e_finish' EXIT
 rm -rf "$W/state" "$W/log/access.log"
 rm -f "$W/tmpnix.conf" "$W/netrc"
 site_make "$tiny/nix/store"

@@ -133,10 +133,13 @@ for store in glitch s3; do
 	path_make "order-b-$store" "b $store" "$hash-order-b-$store"
 	sed -i "s|^References: .*|References: $a $hash-order-b-$store|" "$info"
 	b=$hash nar_b=$key info_b=$info
-	faults "upload status 400"
+	faults "upload status 400" "upload status 400"
 	put "$nar_b" "$nar"
 	ok "a NAR is refused" until_true 20 state_is "$nar_b" failed
 	put "$b.narinfo" "$info_b"
+	ok "its narinfo is another try for it" \
+	    until_true 20 not test -s "$W/standin/faults"
+	ok "which is refused too" until_true 20 state_is "$nar_b" failed
 	path_make "order-c-$store" "c $store" "$b-order-b-$store"
 	put "$key" "$nar"
 	put "$hash.narinfo" "$info"

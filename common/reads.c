@@ -282,6 +282,27 @@ read_listing(struct reads *rd, struct request *r, const struct key *k)
 	}
 }
 
+/*
+ * A HEAD of a NAR asks whether it need be sent.  It must be, once more, when it
+ * has left us for a store on the network before it was verified: its narinfo
+ * would be refused for ever.
+ */
+static bool
+send_again(struct reads *rd, const struct request *r, const struct key *k,
+    const struct asset_row *row)
+{
+	struct verified v;
+
+	if (k->kind != KEY_NAR || request_method(r) != HTTP_HEAD ||
+	    rd->conf->verify != CONF_VERIFY_NAR || row->url == NULL ||
+	    row->spool[0] != '\0')
+		return false;
+	if (index_nar_get(rd->index, rd->cache, k->s, &v) == 0)
+		return true;
+	verified_clear(&v);
+	return false;
+}
+
 static int
 read_object(struct reads *rd, struct request *r, const struct key *k)
 {
@@ -296,7 +317,8 @@ read_object(struct reads *rd, struct request *r, const struct key *k)
 		if (found == 0)
 			return k->kind == KEY_LS ? read_listing(rd, r, k)
 						 : reply_empty(r, 404);
-		status = send_row(rd, r, k, &row);
+		status = send_again(rd, r, k, &row) ? reply_empty(r, 404)
+						    : send_row(rd, r, k, &row);
 		index_asset_clear(&row);
 		if (status != -1)
 			return status;

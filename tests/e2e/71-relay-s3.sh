@@ -62,6 +62,18 @@ is "that works" "$(status "$url")" 200
 is "for a GET alone" "$(status -I "$url")" 403
 is "and not when it is changed" "$(status "${url}0")" 403
 is "HEAD has its own" "$(status -L -I "$U/cache/$nar")" 200
+# What went to the store before it was verified can't be verified any more.
+curl -q -s -L -o "$W/nar.back" "$U/cache/$nar"
+sql "DELETE FROM nar WHERE key = '$nar'"
+is "a NAR that left unverified is asked for again" \
+    "$(status -I "$U/cache/$nar")" 404
+is "while it can be read" "$(status "$U/cache/$nar")" 302
+put "$nar" "$W/nar.back"
+is "it is taken" "$code" 200
+head_is_302() {
+	[ "$(status -I "$U/cache/$nar")" = 302 ]
+}
+ok "and verified" until_true 20 head_is_302
 is "without a signature there is nothing" "$(status "${url%%\?*}")" 403
 is "a range" "$(curl -q -s -L -r 0-3 "$U/cache/$nar" | wc -c)" 4
 req -I "$U/cache/$info"

@@ -1,14 +1,129 @@
 /* tmpnix-cache: answer the reads of a Nix binary cache. */
 #include "config.h"
 
+#include <stdlib.h>
+
+#include "asset.h"
 #include "conf.h"
+#include "fcgi.h"
+#include "gate.h"
+#include "index.h"
+#include "log.h"
 #include "prog.h"
 #include "reads.h"
+#include "spool.h"
+
+/* What the threads share. */
+struct shared {
+	const struct conf *conf;
+	struct asset_store *store;
+	struct spool_dir *spool;
+	struct gate *gate;
+};
+
+/* One thread's own. */
+struct state {
+	struct reads reads;
+	struct gate *gate;
+	struct token token;
+};
+
+static int
+get_page(void *state, struct request *r)
+{
+	struct state *st = state;
+
+	return reads_page(&st->reads, r);
+}
+
+static int
+get_key(void *state, struct request *r)
+{
+	struct state *st = state;
+
+	return reads_key(&st->reads, r);
+}
+
+static const struct route routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, 0, get_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, 0, get_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+/* The same with public_reads = no. */
+static const struct route private_routes[] = {
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static int
+authorize(void *state, struct request *r, unsigned int scope)
+{
+	struct state *st = state;
+
+	return gate_authorize(st->gate, st->reads.index, r, scope, &st->token);
+}
+
+static void *
+state_new(void *arg)
+{
+	struct shared *sh = arg;
+	struct state *st;
+	struct reads *rd;
+
+	if ((st = calloc(1, sizeof(*st))) == NULL)
+		return NULL;
+	rd = &st->reads;
+	st->gate = sh->gate;
+	rd->conf = sh->conf;
+	rd->cache = CACHE_MAIN;
+	rd->store = sh->store;
+	rd->spool = sh->spool;
+	if ((rd->index = index_open(sh->conf->state_dir, INDEX_READ)) == NULL) {
+		free(st);
+		return NULL;
+	}
+	return st;
+}
+
+static void
+state_free(void *state)
+{
+	struct state *st = state;
+
+	index_close(st->reads.index);
+	free(st);
+}
 
 static int
 run(const struct conf *conf, int fd)
 {
-	return reads_serve(conf, fd, CACHE_MAIN);
+	struct shared sh = { .conf = conf };
+	const struct fcgi_program prog = {
+		.routes = conf->public_reads ? routes : private_routes,
+		.state_new = state_new,
+		.state_free = state_free,
+		.shared = &sh,
+		.authorize = authorize,
+	};
+
+	if ((sh.store = asset_store_open_read(conf, CACHE_MAIN)) == NULL)
+		fatalx("the asset store can't be used, see above");
+	if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
+		fatalx("%s can't be read: has tmpnix init been run?",
+		    conf->state_dir);
+	if ((sh.gate = gate_new()) == NULL)
+		fatalx("no memory");
+	log_info(
+	    "serving %s/cache for stores in %s", conf->url, conf->store_dir);
+	if (fcgi_serve(&prog, fd, conf->threads,
+		(unsigned int)conf->stop_timeout) == -1)
+		return 1;
+	spool_close(sh.spool);
+	asset_store_close(sh.store);
+	gate_free(sh.gate);
+	return 0;
 }
 
 int

@@ -36,12 +36,6 @@ int reads_key(struct reads *rd, struct request *r);
 /* The page for people, at the cache's own address. */
 int reads_page(struct reads *rd, struct request *r);
 
-/*
- * A program that does nothing but this, for one cache: serve on the listening
- * socket fd until told to stop.  The exit status.
- */
-int reads_serve(const struct conf *conf, int fd, const char *cache);
-
 /* Append the text of nix-cache-info. */
 void reads_cache_info(const struct conf *conf, struct buf *out);
 

@@ -422,6 +422,22 @@ refused(struct put *u, int status)
 	return status;
 }
 
+/*
+ * Have the NAR verified while its sender goes on.  By its descriptor: by name
+ * it may be gone, relayed, before its turn comes.
+ */
+static void
+submit_nar(struct put *u, const struct spool *s)
+{
+	struct verifier *v = u->p->acceptor->verifier;
+	int fd;
+
+	if (v == NULL || (fd = spool_fd(s)) == -1 ||
+	    (fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) == -1)
+		return; /* whoever waits for it has it done */
+	verifier_submit(v, &u->key, fd);
+}
+
 /* A complete and right body becomes an asset. */
 static int
 enter_asset(struct put *u, struct spool *s, const struct digest *d)
@@ -452,25 +468,16 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 		spool_remove(u->p->spool, name);
 	else if (old[0] != '\0')
 		spool_retire(u->p->spool, old, now);
+	if (u->key.kind == KEY_NAR)
+		submit_nar(u, s);
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
-}
-
-/* A descriptor of our own on the body. */
-static int
-dup_body(struct spool *s)
-{
-	int fd = spool_fd(s);
-
-	return fd == -1 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 static int
 put_nar(struct put *u, struct spool *s)
 {
 	char got[DIGEST_BASE32 + 1];
-	struct verifier *v = u->p->acceptor->verifier;
 	struct digest d;
-	int fd, status;
 
 	spool_digest(s, &d);
 	if (!digest_equal(&d, &u->key.file_hash)) {
@@ -479,16 +486,7 @@ put_nar(struct put *u, struct spool *s)
 		    "%s: the body's SHA-256 is %s, not what its name says",
 		    u->key.s, got);
 	}
-	/* The file by itself: by name it may be gone before it was read. */
-	fd = v == NULL || spool_size(s) == 0 ? -1 : dup_body(s);
-	status = enter_asset(u, s, &d);
-	if (fd == -1)
-		return status;
-	if (status == 200 || status == 201)
-		verifier_submit(v, &u->key, fd);
-	else
-		close(fd);
-	return status;
+	return enter_asset(u, s, &d);
 }
 
 /* Logs, listings, realisations, debug information: any bytes, stored plain. */

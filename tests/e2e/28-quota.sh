@@ -85,8 +85,8 @@ is "as many as were taken" "$(tmpnix log -n 0 | wc -l)" \
 ok "of one token" sh -c "$top_builddir/tmpnix -f $CONF log --token total |
     grep -v '  total  ' | wc -l | grep -qx 0"
 is "the last two" "$(tmpnix log -n 2 | wc -l)" 2
-is "none from the future" "$(tmpnix log --since 0 | wc -l)" \
-    "$(tmpnix log --since 0s | wc -l)"
+is "the last hour has them all" "$(tmpnix log -n 0 --since 1h | wc -l)" \
+    "$(tmpnix log -n 0 | wc -l)"
 ok "a wrong option" not tmpnix log --lines x
 is "no secret is in the index" \
     "$(sqlite3 "$S/index.db" .dump | grep -c "$SECRET")" 0

@@ -11,6 +11,9 @@
 
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
 : "${top_builddir:=$top_srcdir}"
+# automake's have "/../" in them, which tmpnix.conf takes for no path.
+top_srcdir=$(cd "$top_srcdir" && pwd -P) || exit 1
+top_builddir=$(cd "$top_builddir" && pwd -P) || exit 1
 unset NIX_STORE_DIR NIX_REMOTE NIX_PATH NIX_CONFIG NIX_USER_CONF_FILES \
     http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 LC_ALL=C

@@ -143,7 +143,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 	case AUTH_MISSING:
 		reply_header(r, "WWW-Authenticate", "Basic realm=\"tmpnix\"");
 		return reply_text(r, 401,
-		    "to %s here takes a token: put its line into your "
+		    "to %s here needs a token: put its line into your "
 		    "netrc-file",
 		    scopes[sc].doing);
 	case AUTH_BAD:

@@ -224,15 +224,6 @@ put_instantiate(void *state, struct request *r)
 }
 
 static const struct route routes[] = {
-	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, 0, get_page },
-	{ HTTP_PUT | HTTP_POST, "instantiate", ROUTE_EXACT, SCOPE_DRV,
-	    put_instantiate },
-	{ HTTP_GET | HTTP_HEAD, "", 0, 0, get_key },
-	{ 0, NULL, 0, 0, NULL },
-};
-
-/* The same with public_reads = no. */
-static const struct route private_routes[] = {
 	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
 	{ HTTP_PUT | HTTP_POST, "instantiate", ROUTE_EXACT, SCOPE_DRV,
 	    put_instantiate },
@@ -321,7 +312,8 @@ run(const struct conf *given, int fd)
 	struct conf conf = *given;
 	struct shared sh = { .conf = &conf };
 	const struct fcgi_program prog = {
-		.routes = given->public_reads ? routes : private_routes,
+		.routes = routes,
+		.open_scopes = given->public_reads ? SCOPE_PULL : 0,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,

@@ -62,14 +62,6 @@ put_key(void *state, struct request *r)
 }
 
 static const struct route routes[] = {
-	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, 0, get_page },
-	{ HTTP_GET | HTTP_HEAD, "", 0, 0, get_key },
-	{ HTTP_PUT, "", ROUTE_BODY, SCOPE_PUSH, put_key },
-	{ 0, NULL, 0, 0, NULL },
-};
-
-/* The same with public_reads = no. */
-static const struct route private_routes[] = {
 	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
 	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
 	{ HTTP_PUT, "", ROUTE_BODY, SCOPE_PUSH, put_key },
@@ -202,7 +194,8 @@ run(const struct conf *conf, int fd)
 {
 	struct shared sh = { .conf = conf };
 	const struct fcgi_program prog = {
-		.routes = conf->public_reads ? routes : private_routes,
+		.routes = routes,
+		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,

@@ -530,7 +530,7 @@ answer(struct worker *w, struct request *r)
 {
 	const struct fcgi_program *prog = w->server->prog;
 	const struct route *t;
-	unsigned int allowed;
+	unsigned int allowed, scope;
 	int status;
 
 	if (parse_target(r) == -1)
@@ -541,9 +541,9 @@ answer(struct worker *w, struct request *r)
 	if (w->state == NULL &&
 	    (w->state = prog->state_new(prog->shared)) == NULL)
 		return reply_text(r, 500, "the server can't open its index");
-	r->private = t->scope != 0;
-	if (t->scope != 0 &&
-	    (status = prog->authorize(w->state, r, t->scope)) != 0)
+	scope = t->scope & ~prog->open_scopes;
+	r->private = scope != 0;
+	if (scope != 0 && (status = prog->authorize(w->state, r, scope)) != 0)
 		return status;
 	if ((t->flags & ROUTE_BODY) && r->length == -1)
 		return reply_text(r, 411, "a PUT needs a Content-Length");

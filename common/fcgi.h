@@ -129,6 +129,7 @@ struct route {
 struct fcgi_program {
 	const struct route *routes; /* the first that matches, for each
 				     * method; ended by methods == 0 */
+	unsigned int open_scopes; /* of the routes: asked of nobody */
 	/* A thread's own state, made at its first request; NULL: answer 500 */
 	void *(*state_new)(void *shared);
 	void (*state_free)(void *state);

@@ -207,16 +207,17 @@ run(const struct conf *conf, int fd)
 	recover(&sh);
 	start_checks(&sh);
 	publish_cache_info(&sh);
-	sh.relay = relay_start(conf, CACHE_MAIN, sh.store, sh.spool);
-	if (sh.relay == NULL)
+	if ((sh.relay = relay_start(
+		 conf, CACHE_MAIN, sh.store, sh.spool, sh.verifier)) == NULL)
 		exit(1);
 	log_info("taking pushes to %s/cache, instance %s", conf->url,
 	    spool_instance(sh.spool));
 	if (fcgi_serve(&prog, fd, conf->threads,
 		(unsigned int)conf->stop_timeout) == -1)
 		return 1;
-	verifier_stop(sh.verifier);
+	verifier_interrupt(sh.verifier); /* the relay may wait for it */
 	relay_stop(sh.relay);
+	verifier_stop(sh.verifier);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
 	policy_free(sh.policy);

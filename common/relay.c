@@ -24,12 +24,16 @@
 #define RETRY_BASE 5
 #define RETRY_MAX 3600
 #define BATCH_MAX 64
+/* For a NAR to be verified, then it is tried again: not long, a worker waits.
+ */
+#define VERIFY_SECONDS 60
 
 struct relay {
 	const struct conf *conf;
 	const char *cache;
 	struct asset_store *store;
 	struct spool_dir *spool;
+	struct verifier *verifier;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond; /* there may be work */
 	pthread_cond_t change; /* something was stored, or failed */
@@ -101,12 +105,43 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 	return ASSET_RETRY;
 }
 
+/*
+ * Its sender has been answered, but the process may have ended before the NAR
+ * was verified.  What was found is for its narinfo to hear.
+ */
+static enum asset_rc
+have_verified(struct relay *re, struct index *ix, struct item *it)
+{
+	struct verified result;
+	struct key k;
+
+	if (re->verifier == NULL || re->store->ops->open != NULL ||
+	    key_parse(it->row.key, strlen(it->row.key), &k) == -1 ||
+	    k.kind != KEY_NAR)
+		return ASSET_OK;
+	switch (verifier_wait(re->verifier, ix, &k, VERIFY_SECONDS, &result)) {
+	case VERIFIER_DONE:
+		verified_clear(&result);
+		return ASSET_OK;
+	case VERIFIER_SLOW:
+		buf_adds(&it->why, "it is still being verified");
+		return ASSET_RETRY;
+	case VERIFIER_NO_NAR:
+	case VERIFIER_GONE:
+	case VERIFIER_ERROR:
+		break;
+	}
+	buf_adds(&it->why, "it can't be verified");
+	return ASSET_RETRY;
+}
+
 static void
 put_item(struct relay *re, struct index *ix, struct item *it)
 {
 	char *url = NULL;
 
-	it->rc = open_source(re, ix, it);
+	if ((it->rc = open_source(re, ix, it)) == ASSET_OK)
+		it->rc = have_verified(re, ix, it);
 	if (it->rc == ASSET_OK) {
 		it->rc =
 		    re->store->ops->put(re->store, &it->src, &url, &it->why);
@@ -380,7 +415,8 @@ renew(void *arg)
 
 struct relay *
 relay_start(const struct conf *conf, const char *cache,
-    struct asset_store *store, struct spool_dir *spool)
+    struct asset_store *store, struct spool_dir *spool,
+    struct verifier *verifier)
 {
 	struct relay *re;
 	size_t n = conf->relay_workers, i;
@@ -394,6 +430,7 @@ relay_start(const struct conf *conf, const char *cache,
 	re->cache = cache;
 	re->store = store;
 	re->spool = spool;
+	re->verifier = verifier;
 	re->nworkers = n;
 	pthread_mutex_init(&re->mutex, NULL);
 	pthread_cond_init(&re->cond, NULL);

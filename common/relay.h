@@ -12,6 +12,9 @@
  * others share the index, that runs out; putting the same bytes again is
  * harmless.
  *
+ * A NAR goes to a store on the network only when it was verified: there is no
+ * reading it back for its narinfo, which may come after a crash.
+ *
  * What fails is tried again after growing delays; when the store asks to be
  * left alone for a time (Retry-After), everything waits.  What the store
  * refuses for good is marked failed.
@@ -23,15 +26,17 @@
 #include "conf.h"
 #include "index.h"
 #include "spool.h"
+#include "verifier.h"
 
 struct relay;
 
 /*
- * Start the threads; store and spool stay the caller's and outlive the relay.
- * NULL on failure (logged).
+ * Start the threads; store, spool and verifier (NULL: NARs are not verified)
+ * stay the caller's and outlive the relay.  NULL on failure (logged).
  */
 struct relay *relay_start(const struct conf *conf, const char *cache,
-    struct asset_store *store, struct spool_dir *spool);
+    struct asset_store *store, struct spool_dir *spool,
+    struct verifier *verifier);
 
 /* There is something to do.  Any thread. */
 void relay_wake(struct relay *re);

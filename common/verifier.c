@@ -201,16 +201,25 @@ verifier_start(const struct conf *conf, const char *cache,
 }
 
 void
+verifier_interrupt(struct verifier *v)
+{
+	if (v == NULL)
+		return;
+	pthread_mutex_lock(&v->mutex);
+	atomic_store(&v->stopping, true);
+	pthread_cond_broadcast(&v->work);
+	pthread_cond_broadcast(&v->done);
+	pthread_mutex_unlock(&v->mutex);
+}
+
+void
 verifier_stop(struct verifier *v)
 {
 	size_t i;
 
 	if (v == NULL)
 		return;
-	pthread_mutex_lock(&v->mutex);
-	atomic_store(&v->stopping, true);
-	pthread_cond_broadcast(&v->work);
-	pthread_mutex_unlock(&v->mutex);
+	verifier_interrupt(v);
 	for (i = 0; i < v->nthreads; i++)
 		pthread_join(v->threads[i], NULL);
 	while (v->jobs != NULL)

@@ -25,7 +25,11 @@ struct verifier;
 struct verifier *verifier_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool);
 
-/* Drop what waits, cut what is under way, free v.  NULL is harmless. */
+/* Drop what waits, cut what is under way: nobody who waits for a result waits
+ * on, and those who come get VERIFIER_SLOW.  NULL is harmless. */
+void verifier_interrupt(struct verifier *v);
+
+/* Interrupt it and free v; nobody may use it any more.  NULL is harmless. */
 void verifier_stop(struct verifier *v);
 
 /*

@@ -132,6 +132,26 @@ faults
 prog_start upload
 prog_ready upload
 relay_wait
+
+# What was taken, but not verified before a crash, is verified before it leaves.
+conf_set verify file
+prog_stop upload
+prog_start upload
+prog_ready upload
+faults "upload* stall"
+path_make late-1 "verified late"
+put "$key" "$nar"
+is "a NAR that is not verified is taken" "$code" 201
+prog_stop upload KILL
+faults
+conf_set verify nar
+prog_start upload
+prog_ready upload
+relay_wait
+is "it goes to the store" "$(state "$key")" stored
+put "$hash.narinfo" "$info"
+is "its narinfo still finds it verified" "$code" 201
+relay_wait
 ok "no secret is in a log" no_secrets
 
 e2e_end

@@ -81,7 +81,7 @@ teardown(void)
 static void
 start(struct asset_store *as)
 {
-	re = relay_start(&conf, CACHE_MAIN, as, sd);
+	re = relay_start(&conf, CACHE_MAIN, as, sd, NULL);
 	ck_assert_ptr_nonnull(re);
 }
 

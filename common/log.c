@@ -56,7 +56,7 @@ escape(char *out, size_t size, const char *in)
 	return n;
 }
 
-static void
+static void __attribute__((format(printf, 3, 0)))
 emit(int priority, int errnum, const char *fmt, va_list ap)
 {
 	char raw[LINE_MAX_BYTES], text[LINE_MAX_BYTES], line[LINE_MAX_BYTES];

@@ -90,7 +90,7 @@ static const struct command commands[] = {
 };
 
 /* One write for the line, so that lines of two processes never mix. */
-static void
+static void __attribute__((format(printf, 2, 0)))
 print_line(const char *prefix, const char *fmt, va_list ap)
 {
 	char line[2048];

@@ -265,12 +265,6 @@ key_content_type(enum key_kind kind)
 	return "application/octet-stream";
 }
 
-bool
-key_replaceable(enum key_kind kind)
-{
-	return kind != KEY_NAR && kind != KEY_CACHE_INFO;
-}
-
 const char *
 key_nar_extension(const char *compression)
 {

@@ -72,13 +72,6 @@ int key_from_request(const char *path, const char *query, struct key *out);
 /* The Content-Type an object of this kind is stored and served with. */
 const char *key_content_type(enum key_kind kind);
 
-/*
- * May a PUT replace an object of this kind by other bytes?  Not a NAR, which
- * is named by its bytes, nor nix-cache-info, which is made from tmpnix.conf.
- * (What another narinfo may change is up to narinfo_same.)
- */
-bool key_replaceable(enum key_kind kind);
-
 /* The extension ("", ".xz", ...) NARs of a narinfo's Compression have, NULL
  * for a compression Nix does not know. */
 const char *key_nar_extension(const char *compression);

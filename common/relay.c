@@ -200,6 +200,25 @@ retry_at(const struct item *it, int64_t now)
 	return now + delay;
 }
 
+/* After a while true, false when it is time to stop. */
+static bool
+wait_a_while(struct relay *re)
+{
+	struct timespec until;
+	bool go_on;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += IDLE_SECONDS;
+	pthread_mutex_lock(&re->mutex);
+	while (!re->stopping)
+		if (pthread_cond_timedwait(&re->cond, &re->mutex, &until) ==
+		    ETIMEDOUT)
+			break;
+	go_on = !re->stopping;
+	pthread_mutex_unlock(&re->mutex);
+	return go_on;
+}
+
 /* Nothing is asked of the store before that time. */
 static void
 pause_until(struct relay *re, int64_t at)
@@ -228,8 +247,10 @@ give_back(struct relay *re, struct index *ix, struct item *it)
 		it->receipt.retry_after = RETRY_MAX;
 	if (it->receipt.retry_after > 0)
 		pause_until(re, now + it->receipt.retry_after);
-	index_unclaim(ix, spool_instance(re->spool), &it->row,
-	    buf_str(&it->why), retry_at(it, now), permanent);
+	while (index_unclaim(ix, spool_instance(re->spool), &it->row,
+		   buf_str(&it->why), retry_at(it, now), permanent) == -1)
+		if (!wait_a_while(re))
+			break;
 }
 
 /* Tell those who wait for something to become stored. */
@@ -242,7 +263,11 @@ tell(struct relay *re)
 	pthread_mutex_unlock(&re->mutex);
 }
 
-/* Mark those stored that the store confirmed, and let their files go. */
+/*
+ * Mark those stored that the store confirmed, and let their files go.  While
+ * the index can't take it (its disk is full) the claims are ours, and renewed:
+ * it is told again until it knows.  The next start gives back what is left.
+ */
 static void
 finish_items(struct relay *re, struct index *ix, struct item *items, size_t n)
 {
@@ -258,11 +283,10 @@ finish_items(struct relay *re, struct index *ix, struct item *items, size_t n)
 	}
 	if (m == 0)
 		return;
-	if (index_stored(ix, spool_instance(re->spool), stored, m, done) ==
-	    -1) {
-		/* Still claimed by us: returned when the lease runs out. */
-		return;
-	}
+	while (
+	    index_stored(ix, spool_instance(re->spool), stored, m, done) == -1)
+		if (!wait_a_while(re))
+			return;
 	for (i = 0; i < m; i++) {
 		if (done[i] && stored[i].spool[0] != '\0')
 			spool_retire(

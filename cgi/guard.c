@@ -45,8 +45,10 @@ complain(const char *what)
 	dprintf(STDERR_FILENO, "tmpnix-guard: %s: %m\n", what);
 }
 
+enum limited { MEMORY, CPU };
+
 static int
-limit(int resource, const char *text)
+limit(enum limited what, const char *text)
 {
 	struct rlimit rl;
 	uint64_t n;
@@ -56,7 +58,8 @@ limit(int resource, const char *text)
 	if (n == 0)
 		return 0;
 	rl.rlim_cur = rl.rlim_max = (rlim_t)n;
-	return setrlimit(resource, &rl);
+	/* (The type of a resource is the C library's secret.) */
+	return setrlimit(what == MEMORY ? RLIMIT_AS : RLIMIT_CPU, &rl);
 }
 
 /* In the child: become the command. */
@@ -68,8 +71,7 @@ become(char *argv[], const sigset_t *mask)
 
 	if (setpgid(0, 0) == -1 || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
 	    setrlimit(RLIMIT_CORE, &no_core) == -1 ||
-	    limit(RLIMIT_AS, argv[1]) == -1 ||
-	    limit(RLIMIT_CPU, argv[2]) == -1) {
+	    limit(MEMORY, argv[1]) == -1 || limit(CPU, argv[2]) == -1) {
 		complain("limits");
 		_exit(FAILED);
 	}

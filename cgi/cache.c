@@ -96,6 +96,7 @@ run(const struct conf *conf, int fd)
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
+		.trusted_proxies = &conf->trusted_proxies,
 		.state_new = state_new,
 		.state_free = state_free,
 		.shared = &sh,

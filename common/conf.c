@@ -141,6 +141,31 @@ parse_public_keys(const struct key_def *k, const char *v, size_t n, void *field)
 	return parse_words(k, v, n, field, public_key_ok);
 }
 
+/* Networks separated by blanks; or "none" for an empty list. */
+static const char *
+parse_networks(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	struct netblocks *bs = field;
+	size_t i, start;
+
+	if (equals(v, n, "none"))
+		return NULL;
+	/* A network and the blank behind it have two bytes at least. */
+	if ((bs->list = calloc(n / 2 + 1, sizeof(*bs->list))) == NULL)
+		return no_memory;
+	for (i = 0; i < n; i++) {
+		if (is_blank(v[i]))
+			continue;
+		for (start = i; i < n && !is_blank(v[i]); i++)
+			;
+		if (netblock_parse(v + start, i - start, &bs->list[bs->n]) ==
+		    -1)
+			return k->rule;
+		bs->n++;
+	}
+	return NULL;
+}
+
 static const char *
 parse_paths(const struct key_def *k, const char *v, size_t n, void *field)
 {
@@ -528,6 +553,10 @@ static const struct key_def keys[] = {
 	ROW(secret_key_file, parse_paths, "none",
 	    "must be absolute paths separated by blanks, or none", 0, 0),
 	ROW(public_reads, parse_bool, "yes", "must be yes or no", 0, 0),
+	ROW(trusted_proxies, parse_networks, "none",
+	    "must be addresses or networks, such as 10.0.0.0/8 or "
+	    "2001:db8::/32, separated by blanks, or none",
+	    0, 0),
 	ROW(asset_store, parse_store, "file", "must be file, glitch or s3", 0,
 	    0),
 	ROW(tls_ca_file, parse_path_or_none, "none", PATH_RULE ", or none", 0,
@@ -992,6 +1021,7 @@ conf_free(struct conf *c)
 	free(c->s3_credentials_file);
 	free(c->s3_public_url);
 	free(c->trusted_public_keys);
+	free(c->trusted_proxies.list);
 	free(c->secret_key_file);
 	free(c);
 }

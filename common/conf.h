@@ -16,6 +16,7 @@
 
 #include "buf.h"
 #include "log.h"
+#include "netaddr.h"
 
 /* The two caches of an installation: packages, and their derivations. */
 #define CACHE_MAIN "main"
@@ -60,6 +61,7 @@ struct conf {
 	char *trusted_public_keys; /* separated by blanks, or NULL */
 	char *secret_key_file; /* files separated by blanks, or NULL */
 	bool public_reads;
+	struct netblocks trusted_proxies;
 	enum conf_store asset_store;
 	char *tls_ca_file; /* NULL: the system's */
 	char *glitch_project; /* NULL: none */

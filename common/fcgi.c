@@ -42,6 +42,8 @@ struct request {
 	int64_t length;
 	int64_t taken; /* bytes read from the stream */
 	bool check;
+	bool has_client;
+	struct netaddr client;
 	const atomic_bool *stopping; /* the server's */
 	bool private; /* what a token was needed for is its owner's */
 
@@ -106,6 +108,12 @@ int64_t
 request_length(const struct request *r)
 {
 	return r->length;
+}
+
+const struct netaddr *
+request_client(const struct request *r)
+{
+	return r->has_client ? &r->client : NULL;
 }
 
 bool
@@ -477,6 +485,40 @@ parse_length(struct request *r)
 		r->length = (int64_t)n;
 }
 
+/*
+ * The one X-Forwarded-For of r; NULL when there is none.  Of two nobody knows
+ * which a proxy wrote (an X_Forwarded_For of the client's has the same name
+ * here): neither is believed.
+ */
+static const char *
+forwarded_for(const struct request *r)
+{
+	static const char name[] = "HTTP_X_FORWARDED_FOR=";
+	const char *value = NULL;
+	char **e;
+
+	for (e = r->fx->envp; *e != NULL; e++) {
+		if (strncmp(*e, name, sizeof(name) - 1) != 0)
+			continue;
+		if (value != NULL)
+			return NULL;
+		value = *e + sizeof(name) - 1;
+	}
+	return value;
+}
+
+static void
+parse_client(struct request *r, const struct netblocks *trusted)
+{
+	const char *peer = request_param(r, "REMOTE_ADDR"), *forwarded;
+
+	r->has_client =
+	    peer != NULL && netaddr_parse(peer, strlen(peer), &r->client) == 0;
+	if (r->has_client && trusted != NULL && trusted->n > 0 &&
+	    (forwarded = forwarded_for(r)) != NULL)
+		netaddr_forwarded(trusted, forwarded, &r->client);
+}
+
 static bool
 route_matches(const struct route *t, const char *path)
 {
@@ -586,6 +628,7 @@ serve(struct worker *w)
 	role = request_param(&r, "TMPNIX_ROLE");
 	r.check = role != NULL && strcmp(role, "check") == 0;
 	parse_length(&r);
+	parse_client(&r, w->server->prog->trusted_proxies);
 	send_reply(&r, answer(w, &r));
 	clean = drain(&r);
 	log_request(NULL);

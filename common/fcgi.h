@@ -10,7 +10,7 @@
  *
  * What the web server sends (RFC 3875 and our own): REQUEST_METHOD,
  * REQUEST_URI (raw), SCRIPT_NAME (the prefix to take off), CONTENT_LENGTH,
- * HTTP_*, and
+ * REMOTE_ADDR, HTTP_*, and
  *   TMPNIX_ROLE=check   an authentication subrequest: everything that can be
  *                       said before the body is read, as 204 or as 403 with
  *                       X-Tmpnix-Status and X-Tmpnix-Why
@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "netaddr.h"
 
 enum http_method {
 	HTTP_GET = 1,
@@ -48,6 +49,12 @@ const char *request_query(const struct request *r);
 const char *request_param(const struct request *r, const char *name);
 /* The declared length of the body; -1 when there is none. */
 int64_t request_length(const struct request *r);
+/*
+ * Whose request it is: REMOTE_ADDR, or, where that is a trusted proxy, the
+ * address it got the request from (HTTP_X_FORWARDED_FOR; see
+ * netaddr_forwarded).  NULL when the web server gave no address.
+ */
+const struct netaddr *request_client(const struct request *r);
 /* Is this the check before the body (TMPNIX_ROLE=check)? */
 bool request_is_check(const struct request *r);
 
@@ -130,6 +137,8 @@ struct fcgi_program {
 	const struct route *routes; /* the first that matches, for each
 				     * method; ended by methods == 0 */
 	unsigned int open_scopes; /* of the routes: asked of nobody */
+	/* Whose X-Forwarded-For is believed; NULL: nobody's */
+	const struct netblocks *trusted_proxies;
 	/* A thread's own state, made at its first request; NULL: answer 500 */
 	void *(*state_new)(void *shared);
 	void (*state_free)(void *state);

@@ -2,8 +2,6 @@
 
 #include "gate.h"
 
-#include <arpa/inet.h>
-
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +20,7 @@
 #define SLOWER_RATE 8
 
 struct address {
-	char text[INET6_ADDRSTRLEN];
+	struct netaddr network;
 	unsigned int failures;
 	int64_t last;
 };
@@ -51,58 +49,59 @@ gate_free(struct gate *g)
 	free(g);
 }
 
-/* The network that an address stands for; "?" when it is none. */
-static void
-network(const char *address, char out[INET6_ADDRSTRLEN])
+/* The network that an address stands for.  Those that are not known share one
+ * that no address is in. */
+static struct netaddr
+network(const struct netaddr *address)
 {
-	struct in6_addr six;
-	struct in_addr four;
+	struct netaddr a;
 
-	memcpy(out, "?", 2);
-	if (address == NULL)
-		return;
-	if (inet_pton(AF_INET, address, &four) == 1) {
-		inet_ntop(AF_INET, &four, out, INET6_ADDRSTRLEN);
-	} else if (inet_pton(AF_INET6, address, &six) == 1) {
-		memset(six.s6_addr + 8, 0, 8);
-		inet_ntop(AF_INET6, &six, out, INET6_ADDRSTRLEN);
+	if (address == NULL) {
+		memset(&a, 0xff, sizeof(a));
+		return a;
 	}
+	a = *address;
+	if (!netaddr_is_ipv4(&a))
+		memset(a.b + 8, 0, 8);
+	return a;
 }
 
 /* The entry of this network: its own, or the one that may go. */
 static struct address *
-find(struct gate *g, const char *text)
+find(struct gate *g, const struct netaddr *net)
 {
 	struct address *a, *oldest = &g->addresses[0];
 
 	for (a = g->addresses; a < g->addresses + ADDRESSES_MAX; a++) {
-		if (strcmp(a->text, text) == 0)
+		if (a->failures > 0 && netaddr_equal(&a->network, net))
 			return a;
 		if (a->last < oldest->last)
 			oldest = a;
 	}
 	memset(oldest, 0, sizeof(*oldest));
-	memcpy(oldest->text, text, strlen(text) + 1);
+	oldest->network = *net;
 	return oldest;
 }
 
 unsigned int
-gate_failed(struct gate *g, const char *address, int64_t now)
+gate_failed(struct gate *g, const struct netaddr *address, int64_t now)
 {
-	char text[INET6_ADDRSTRLEN];
+	const struct netaddr net = network(address);
+	char text[NETADDR_TEXT] = "?";
 	struct address *a;
 	unsigned int failures;
 
-	network(address, text);
+	if (address != NULL)
+		netaddr_print(address, text);
 	pthread_mutex_lock(&g->mutex);
-	a = find(g, text);
+	a = find(g, &net);
 	if (a->last + FORGET_SECONDS < now)
 		a->failures = 0;
 	a->last = now;
 	failures = ++a->failures;
 	pthread_mutex_unlock(&g->mutex);
-	log_warnx("authentication failure from %s: %u in a row",
-	    address != NULL ? address : "?", failures);
+	log_warnx(
+	    "authentication failure from %s: %u in a row", text, failures);
 	return failures <= FREE_FAILURES ? 0
 	    : failures < SLOWER_FAILURES ? SLOW_RATE
 					 : SLOWER_RATE;
@@ -147,7 +146,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 		    "netrc-file",
 		    scopes[sc].doing);
 	case AUTH_BAD:
-		rate = gate_failed(g, request_param(r, "REMOTE_ADDR"), now);
+		rate = gate_failed(g, request_client(r), now);
 		if (rate > 0) {
 			reply_header(r, "X-Accel-Limit-Rate", "%u", rate);
 			reply_header(r, "X-Tmpnix-Rate", "%u", rate);

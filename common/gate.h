@@ -34,9 +34,10 @@ int gate_authorize(struct gate *g, struct index *ix, struct request *r,
     unsigned int scope, struct token *t);
 
 /*
- * Note a failure of address at the time now: the bytes a second its refusal
- * may have, 0 for any number.
+ * Note a failure of address (NULL: not known) at the time now: the bytes a
+ * second its refusal may have, 0 for any number.
  */
-unsigned int gate_failed(struct gate *g, const char *address, int64_t now);
+unsigned int gate_failed(
+    struct gate *g, const struct netaddr *address, int64_t now);
 
 #endif

@@ -28,6 +28,7 @@ struct put {
 	struct key key;
 	enum encoding encoding;
 	struct index_audit audit;
+	char address[NETADDR_TEXT]; /* audit's */
 };
 
 /* Before the body ---------------------------------------------------------- */
@@ -387,13 +388,16 @@ confirmed(struct put *u, int status)
 static void
 audit(struct put *u, uint64_t size)
 {
-	const char *address = request_param(u->r, "REMOTE_ADDR");
+	const struct netaddr *client = request_client(u->r);
 
+	u->address[0] = '\0';
+	if (client != NULL)
+		netaddr_print(client, u->address);
 	u->audit.time = (int64_t)time(NULL);
 	u->audit.cache = u->p->cache;
 	u->audit.key = u->key.s;
 	u->audit.token = u->p->token.name;
-	u->audit.address = address != NULL ? address : "";
+	u->audit.address = u->address;
 	u->audit.size = size;
 	index_audit_next(u->p->index, &u->audit);
 }

@@ -20,7 +20,7 @@ ca
 verify
 narinfo decode derivation nar refscan
 key
-storepath sign attrpath query text
+storepath sign attrpath query text netaddr
 hash
 base32 num file
 buf log utf8

@@ -229,6 +229,12 @@ static const struct {
 	{ STR("s3_public_url = https://u@h/p"), "without a slash at the end" },
 	{ STR("s3_url_expires = 8d"), "from 1m to 7d" },
 	{ STR("s3_url_expires = 59s"), "from 1m to 7d" },
+	{ STR("trusted_proxies = proxy.example.org"),
+	    "must be addresses or networks" },
+	{ STR("trusted_proxies = 10.0.0.1, 10.0.0.2"),
+	    "separated by blanks, or none" },
+	{ STR("trusted_proxies = 10.0.0.1/8"), "not \"10.0.0.1/8\"" },
+	{ STR("trusted_proxies = 127.0.0.1 none"), "addresses or networks" },
 	{ STR("relay = through"), "must be write-back or write-through" },
 	{ STR("narinfo = none"), "must be auto, redirect or inline" },
 	{ STR("relay_timeout = 0s"), "from 1s to 1h" },
@@ -286,6 +292,28 @@ START_TEST(bad_text)
 		ck_assert(errs.p[i] == '\n' ||
 		    (errs.p[i] >= 0x20 && errs.p[i] < 0x7f));
 	buf_free(&errs);
+}
+END_TEST
+
+START_TEST(networks)
+{
+	static const char text[] = "trusted_proxies = ::1  10.0.0.0/8";
+	struct buf errs = BUF_INIT;
+	struct conf *c;
+	struct netaddr a;
+
+	c = conf_parse(STR(text), "f", &errs);
+	ck_assert_msg(c != NULL, "%s", buf_str(&errs));
+	ck_assert_uint_eq(c->trusted_proxies.n, 2);
+	ck_assert_int_eq(netaddr_parse(STR("10.1.2.3"), &a), 0);
+	ck_assert(netblocks_have(&c->trusted_proxies, &a));
+	ck_assert_int_eq(netaddr_parse(STR("127.0.0.1"), &a), 0);
+	ck_assert(!netblocks_have(&c->trusted_proxies, &a));
+	conf_free(c);
+	c = conf_parse(STR("trusted_proxies = none"), "f", &errs);
+	ck_assert_ptr_nonnull(c);
+	ck_assert_uint_eq(c->trusted_proxies.n, 0);
+	conf_free(c);
 }
 END_TEST
 
@@ -570,6 +598,7 @@ main(void)
 
 	UNIT_ROWS(s, "good", good_line, nitems(good));
 	UNIT_ROWS(s, "bad", bad_text, nitems(bad));
+	tcase_add_test(tc, networks);
 	tcase_add_test(tc, all_errors_are_reported);
 	tcase_add_test(tc, errors_end);
 	tcase_add_test(tc, errors_without_room);

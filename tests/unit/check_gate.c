@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "gate.h"
 #include "log.h"
@@ -24,10 +25,14 @@ teardown(void)
 static unsigned int
 failures(const char *address, unsigned int times, int64_t now)
 {
+	struct netaddr a;
 	unsigned int rate = 0;
 
+	if (address != NULL)
+		ck_assert_int_eq(
+		    netaddr_parse(address, strlen(address), &a), 0);
 	while (times-- > 0)
-		rate = gate_failed(g, address, now);
+		rate = gate_failed(g, address != NULL ? &a : NULL, now);
 	return rate;
 }
 
@@ -57,9 +62,12 @@ START_TEST(a_network_of_ipv6_is_one)
 	ck_assert_uint_eq(failures("2001:db8::ffff:2", 1, 1000), 32);
 	ck_assert_uint_eq(failures("2001:db8:0:1::1", 1, 1000), 0);
 	ck_assert_uint_eq(failures("192.0.2.1", 5, 1000), 0);
-	/* What is no address is one too. */
-	ck_assert_uint_eq(failures(NULL, 3, 1000), 0);
-	ck_assert_uint_eq(failures("unix:", 3, 1000), 32);
+	/* An IPv4 address written as IPv6 is itself, not its /64. */
+	ck_assert_uint_eq(failures("::ffff:192.0.2.1", 1, 1000), 32);
+	ck_assert_uint_eq(failures("::ffff:192.0.2.2", 1, 1000), 0);
+	/* Those that are not known are one too. */
+	ck_assert_uint_eq(failures(NULL, 5, 1000), 0);
+	ck_assert_uint_eq(failures(NULL, 1, 1000), 32);
 }
 END_TEST
 

@@ -13,6 +13,7 @@
 
 #include "auth.h"
 #include "file.h"
+#include "netaddr.h"
 #include "num.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
@@ -62,6 +63,30 @@ parse_expires(const char *s, int64_t now, int64_t *expires)
 	return 0;
 }
 
+/* Would a token that is sent to url cross a network as it is? */
+static bool
+is_readable(const char *url)
+{
+	static const char *const here[] = { "127.0.0.0/8", "::1" };
+	struct buf host = BUF_INIT;
+	struct netblock b;
+	struct netaddr a;
+	bool local;
+	size_t i;
+
+	if (strncmp(url, "http:", 5) != 0)
+		return false;
+	tool_url_host(url, &host);
+	local = strcmp(buf_str(&host), "localhost") == 0;
+	if (netaddr_parse(buf_str(&host), host.len, &a) == 0)
+		for (i = 0; i < nitems(here); i++)
+			local |=
+			    netblock_parse(here[i], strlen(here[i]), &b) == 0 &&
+			    netblock_has(&b, &a);
+	buf_free(&host);
+	return !local;
+}
+
 /*
  * Add t, whose digest is made here, and print its netrc line, the only place
  * its secret ever is.
@@ -105,6 +130,10 @@ add(struct tool *tool, struct token *t)
 	}
 	tool_hint("Put this line into the client's netrc (nix.conf: "
 		  "netrc-file); it is not shown again.");
+	if (is_readable(tool->conf->url))
+		tool_hint("%s is not https: everybody on the way there can "
+			  "read the token.",
+		    tool->conf->url);
 	rc = TOOL_OK;
 out:
 	explicit_bzero(secret, sizeof(secret));

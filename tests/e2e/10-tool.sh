@@ -188,17 +188,23 @@ conf=$dir/etc/a/tmpnix.conf
 # --- hosts --------------------------------------------------------------
 # The key's name and the netrc's machine, from the URL.
 n=0
-while read -r url key host; do
+while read -r url key host warned; do
 	n=$((n + 1))
 	conf=$dir/hosts/$n.conf
 	run 0 init -d "$dir/hosts/$n" -u "$url"
 	grep -q "^$key:" "$dir/hosts/$n/keys/cache.pub" || fail "$url: key name"
 	run 0 token add t
 	outputs "machine $host login t password "
+	# A token that will be sent in the clear over a network.
+	[ "$(grep -c 'is not https' "$dir/err")" = "$warned" ] ||
+	    fail "$url: is it warned of?"
 done <<E
-http://127.0.0.1:8080 127.0.0.1-1 127.0.0.1
-http://localhost localhost-1 localhost
-http://[::1]:80 --1-1 ::1
+http://127.0.0.1:8080 127.0.0.1-1 127.0.0.1 0
+http://localhost localhost-1 localhost 0
+http://[::1]:80 --1-1 ::1 0
+http://192.0.2.1 192.0.2.1-1 192.0.2.1 1
+http://cache.example.org cache.example.org-1 cache.example.org 1
+https://cache.example.org cache.example.org-1 cache.example.org 0
 E
 conf=$dir/etc/a/tmpnix.conf
 

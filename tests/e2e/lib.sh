@@ -129,6 +129,30 @@ tmpnix() {
 	"$top_builddir/tmpnix" -f "$CONF" "$@"
 }
 
+# The site's address at $port: with TLS=yes by https.
+site_url() {
+	U=http://127.0.0.1:$port
+	[ "${TLS-}" != yes ] || U=https://localhost:$port
+}
+
+# tls_make NAME: a CA and a certificate of localhost, in $W/tls: NAME-ca.pem,
+# NAME.pem, NAME.key.
+tls_make() {
+	mkdir -p "$W/tls"
+	printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\n' >"$W/tls/ext"
+	{
+		openssl req -x509 -newkey rsa:2048 -nodes -days 2 \
+		    -subj "/CN=$1 CA" -keyout "$W/tls/$1-ca.key" \
+		    -out "$W/tls/$1-ca.pem" &&
+		    openssl req -newkey rsa:2048 -nodes -subj /CN=localhost \
+			-keyout "$W/tls/$1.key" -out "$W/tls/$1.csr" &&
+		    openssl x509 -req -in "$W/tls/$1.csr" -days 2 \
+			-CA "$W/tls/$1-ca.pem" -CAkey "$W/tls/$1-ca.key" \
+			-CAcreateserial -extfile "$W/tls/ext" \
+			-out "$W/tls/$1.pem"
+	} 2>"$W/tls/log" || stop "openssl: $(tail -n 1 "$W/tls/log")"
+}
+
 # site_make STORE_DIR [file|stream]: configuration, keys, and a token "all" with
 # push, pull and drv in $W/netrc.  Nothing runs yet.
 site_make() {
@@ -137,7 +161,7 @@ site_make() {
 	BODY=${2:-file}
 	mkdir -p "$W/run" "$W/log" "$W/tmp" "$W/nginx"
 	port=$(free_port)
-	U=http://127.0.0.1:$port
+	site_url
 	tmpnix init -d "$S" -S "$1" -u "$U" -b "$S/body" >"$W/log/init.log" \
 	    2>&1 || stop "tmpnix init"
 	tmpnix token add all --push --pull --drv >"$W/netrc" \
@@ -153,8 +177,21 @@ nginx_make() {
 		    -e "s|/var/lib/tmpnix/|$S/|g" \
 		    -e "s|/run/tmpnix/|$W/run/|g" \
 		    -e "s|listen 80;|listen 127.0.0.1:$port;|" \
+		    -e "s|listen 443 |listen 127.0.0.1:$port |" \
+		    -e "s|/etc/tmpnix/tls/cert.pem|$W/tls/site.pem|" \
+		    -e "s|/etc/tmpnix/tls/key.pem|$W/tls/site.key|" \
 		    "$f" >"$W/nginx/${f##*/}"
 	done
+	if [ "${TLS-}" = yes ]; then
+		[ -e "$W/tls/site.pem" ] || tls_make site
+		f=$W/nginx/tmpnix.conf
+		sed -e 's|#\(include .*_tls\)|\1|' -e '/^	listen /d' "$f" >"$f.new"
+		mv "$f.new" "$f"
+		# Of curl's and Nix's here.
+		CURL_CA_BUNDLE=$W/tls/site-ca.pem
+		NIX_SSL_CERT_FILE=$CURL_CA_BUNDLE
+		export CURL_CA_BUNDLE NIX_SSL_CERT_FILE
+	fi
 	# Which of the two lines is the comment.
 	if [ "$BODY" = stream ]; then
 		f=$W/nginx/tmpnix.conf
@@ -228,7 +265,7 @@ nginx_start() {
 			    "$W/log/nginx-error.log" || stop "nginx ended"
 			: >"$W/log/nginx-error.log"
 			port=$(free_port)
-			U=http://127.0.0.1:$port
+			site_url
 			conf_set url "$U"
 			nginx_make
 			nginx_start

@@ -29,6 +29,8 @@
 #define STACK_BYTES ((size_t)512 << 10)
 #define HEADER_VALUE_MAX 2048
 #define SEND_CHUNK ((size_t)64 << 10)
+/* Ends a thread's waiting for a connection. */
+#define WAKE SIGUSR1
 /* An unread rest of up to this many bytes is read, to keep the connection. */
 #define DRAIN_MAX ((int64_t)64 << 10)
 /* The type of the record (FastCGI specification, 8). */
@@ -72,6 +74,7 @@ struct worker {
 struct server {
 	const struct fcgi_program *prog;
 	int fd;
+	sigset_t wake; /* WAKE alone */
 	atomic_bool stopping;
 	atomic_uint requests;
 };
@@ -656,7 +659,10 @@ work(void *arg)
 	if (FCGX_InitRequest(&w->fx, srv->fd, FCGI_FAIL_ACCEPT_ON_INTR) != 0)
 		fatalx("libfcgi: no memory");
 	while (!atomic_load(&srv->stopping)) {
+		/* Nothing but the waiting is interrupted. */
+		pthread_sigmask(SIG_UNBLOCK, &srv->wake, NULL);
 		rc = FCGX_Accept_r(&w->fx);
+		pthread_sigmask(SIG_BLOCK, &srv->wake, NULL);
 		if (rc == 0) {
 			atomic_store(&w->busy, true);
 			clean = serve(w);
@@ -706,9 +712,35 @@ start_workers(struct server *srv, struct worker *w, size_t n)
 	return -1;
 }
 
+static void
+woken(int sig)
+{
+	(void)sig; /* accept(2) has failed with EINTR, which is all we want */
+}
+
+/* Have WAKE interrupt, and first of all be blocked: threads inherit that. */
+static void
+prepare_wake(struct server *srv)
+{
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = woken;
+	sigaction(WAKE, &sa, NULL);
+	sigemptyset(&srv->wake);
+	sigaddset(&srv->wake, WAKE);
+	pthread_sigmask(SIG_BLOCK, &srv->wake, NULL);
+}
+
 /*
  * Wait for the workers, at most timeout seconds.  One that sits on a kept
  * connection waits for its peer's next request: shutting that down ends it.
+ * One that waits for a connection is interrupted, again and again, since it may
+ * have been just before the wait.
+ *
+ * A listening socket of our own is shut down, so that nobody queues up there in
+ * vain.  An inherited one is not: that would end it for everybody, systemd
+ * among them, whereas what queues up now is for the program that comes next.
  */
 static int
 stop_workers(
@@ -719,7 +751,8 @@ stop_workers(
 	size_t i, left;
 
 	FCGX_ShutdownPending();
-	shutdown(srv->fd, SHUT_RDWR);
+	if (srv->fd != STDIN_FILENO)
+		shutdown(srv->fd, SHUT_RDWR);
 	for (;;) {
 		left = 0;
 		for (i = 0; i < n; i++) {
@@ -728,6 +761,7 @@ stop_workers(
 			left++;
 			if (!atomic_load(&w[i].busy) && w[i].fx.ipcFd > 2)
 				shutdown(w[i].fx.ipcFd, SHUT_RDWR);
+			pthread_kill(w[i].thread, WAKE);
 		}
 		if (left == 0)
 			break;
@@ -745,7 +779,7 @@ int
 fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
     unsigned int stop_timeout)
 {
-	struct server srv = { prog, fd, false, 0 };
+	struct server srv = { .prog = prog, .fd = fd };
 	struct worker *w = NULL;
 	sigset_t set;
 	int sig, rc = -1;
@@ -755,6 +789,7 @@ fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
 		log_warnx("libfcgi: no memory");
 		return -1;
 	}
+	prepare_wake(&srv);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

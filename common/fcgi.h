@@ -154,6 +154,9 @@ struct fcgi_program {
  * SIGTERM or SIGINT.  The caller has these blocked already, in every thread.
  * Open requests are finished, connections kept open are shut down, for at most
  * stop_timeout seconds.  0, or -1 when threads were still busy then.
+ *
+ * An inherited socket (descriptor 0) is left listening: whoever handed it over
+ * may start the program again, which then serves what queued up meanwhile.
  */
 int fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
     unsigned int stop_timeout);

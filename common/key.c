@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base32.h"
+#include "num.h"
 
 /* Longest segment of a key: what file systems take as a name. */
 #define SEGMENT_MAX 255
@@ -177,31 +178,6 @@ key_parse(const char *p, size_t n, struct key *out)
 	return 0;
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* The character "%XX" at s stands for; -1 when malformed or not allowed. */
-static int
-percent_decode(const char *s)
-{
-	int high, low, c;
-
-	if ((high = hex_digit(s[1])) == -1 || (low = hex_digit(s[2])) == -1)
-		return -1;
-	c = high * 16 + low;
-	/* Whatever else has no place in a key the grammar refuses. */
-	return c == '/' ? -1 : c;
-}
-
 /* Append s, percent-decoded, to the *n characters in out. */
 static int
 add_decoded(char out[KEY_MAX], size_t *n, const char *s)
@@ -211,7 +187,10 @@ add_decoded(char out[KEY_MAX], size_t *n, const char *s)
 	for (; *s != '\0'; s++) {
 		c = (unsigned char)*s;
 		if (c == '%') {
-			if ((c = percent_decode(s)) == -1)
+			c = num_percent(s, strlen(s));
+			/* What else has no place in a key the grammar
+			 * refuses. */
+			if (c == -1 || c == '/')
 				return -1;
 			s += 2;
 		}

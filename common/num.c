@@ -61,3 +61,24 @@ num_parse_duration(const char *p, size_t n, uint64_t max, uint64_t *out)
 
 	return parse_scaled(p, n, "smhdw", factor, max, out);
 }
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int
+num_percent(const char *p, size_t n)
+{
+	if (n < 3 || p[0] != '%' || hex_digit(p[1]) == -1 ||
+	    hex_digit(p[2]) == -1)
+		return -1;
+	return hex_digit(p[1]) * 16 + hex_digit(p[2]);
+}

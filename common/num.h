@@ -19,4 +19,8 @@ int num_parse_size(const char *p, size_t n, uint64_t max, uint64_t *out);
 /* Seconds: a decimal number with an optional s, m, h, d or w. */
 int num_parse_duration(const char *p, size_t n, uint64_t max, uint64_t *out);
 
+/* What "%XX", which (p, n) begins with, stands for (RFC 3986, 2.1); -1 when
+ * it is malformed. */
+int num_percent(const char *p, size_t n);
+
 #endif

@@ -5,19 +5,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define FIELDS_MAX 8
+#include "num.h"
 
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#define FIELDS_MAX 8
 
 /* Decode (p, n) into f. */
 static int
@@ -29,12 +19,10 @@ decode(const char *p, size_t n, struct query_field *f, const char **why)
 	for (i = 0; i < n; i++) {
 		c = (unsigned char)p[i];
 		if (c == '%') {
-			if (n - i < 3 || hex(p[i + 1]) == -1 ||
-			    hex(p[i + 2]) == -1) {
+			if ((c = num_percent(p + i, n - i)) == -1) {
 				*why = "the query has a malformed %-escape";
 				return -1;
 			}
-			c = hex(p[i + 1]) * 16 + hex(p[i + 2]);
 			i += 2;
 		}
 		if (c == '\0') {

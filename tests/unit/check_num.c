@@ -115,6 +115,19 @@ START_TEST(length_counts_not_nul)
 }
 END_TEST
 
+START_TEST(percent)
+{
+	ck_assert_int_eq(num_percent("%00", 3), 0);
+	ck_assert_int_eq(num_percent("%2fx", 4), '/');
+	ck_assert_int_eq(num_percent("%Ff", 3), 255);
+	ck_assert_int_eq(num_percent("%41", 2), -1);
+	ck_assert_int_eq(num_percent("%4g", 3), -1);
+	ck_assert_int_eq(num_percent("%G4", 3), -1);
+	ck_assert_int_eq(num_percent("x41", 3), -1);
+	ck_assert_int_eq(num_percent("", 0), -1);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -124,5 +137,6 @@ main(void)
 	UNIT_ROWS(s, "size", size, nitems(sizes));
 	UNIT_ROWS(s, "duration", duration, nitems(durations));
 	UNIT_ROWS(s, "length", length_counts_not_nul, 1);
+	UNIT_ROWS(s, "percent", percent, 1);
 	return unit_main(s);
 }

@@ -93,6 +93,7 @@ static int
 run(const struct conf *conf, int fd)
 {
 	struct shared sh = { .conf = conf };
+	struct index *ix;
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
@@ -103,6 +104,10 @@ run(const struct conf *conf, int fd)
 		.authorize = authorize,
 	};
 
+	/* One that can't be used is to be seen now, not at the first reader. */
+	if ((ix = index_open(conf->state_dir, INDEX_READ)) == NULL)
+		fatalx("the index can't be used, see above");
+	index_close(ix);
 	if ((sh.store = asset_store_open_read(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
 	if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)

@@ -115,8 +115,9 @@ run(const struct conf *conf, int fd)
 		    conf->state_dir);
 	if ((sh.gate = gate_new()) == NULL)
 		fatalx("no memory");
-	log_info(
-	    "serving %s/cache for stores in %s", conf->url, conf->store_dir);
+	if (fd != FCGI_CGI)
+		log_info("serving %s/cache for stores in %s", conf->url,
+		    conf->store_dir);
 	if (fcgi_serve(&prog, fd, conf->threads,
 		(unsigned int)conf->stop_timeout) == -1)
 		return 1;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -36,8 +37,21 @@
 /* The type of the record (FastCGI specification, 8). */
 #define FCGI_ABORT 2
 
+/* How bytes come and go: over FastCGI, or by this process's stdin and stdout.
+ */
+struct wire {
+	/* As read(2); 0 at the end, too early or not */
+	ssize_t (*read)(struct request *r, void *p, size_t n);
+	int (*write)(struct request *r, const char *p, size_t n);
+	bool (*gone)(const struct request *r);
+	/* End in the middle: the reader shall not take it for the end. */
+	void (*cut)(struct request *r);
+};
+
 struct request {
-	FCGX_Request *fx;
+	const struct wire *wire;
+	FCGX_Request *fx; /* NULL: CGI */
+	char **envp;
 	enum http_method method;
 	char *path;
 	char *query; /* in path's memory, or NULL */
@@ -56,6 +70,7 @@ struct request {
 	int fd; /* -1: no file */
 	off_t offset;
 	uint64_t size;
+	bool filling; /* reply_write goes to fd */
 	int (*produce)(struct request *r, void *arg); /* NULL: no stream */
 	void (*produced)(void *arg);
 	void *arg;
@@ -78,6 +93,159 @@ struct server {
 	atomic_bool stopping;
 	atomic_uint requests;
 };
+
+/* FastCGI ------------------------------------------------------------------ */
+
+static ssize_t
+fast_read(struct request *r, void *p, size_t n)
+{
+	int got = FCGX_GetStr(p, (int)n, r->fx->in);
+
+	/* A peer that died looks like end of file. */
+	return FCGX_GetError(r->fx->in) != 0 ? -1 : got;
+}
+
+static int
+fast_write(struct request *r, const char *p, size_t n)
+{
+	return FCGX_PutStr(p, (int)n, r->fx->out) == (int)n ? 0 : -1;
+}
+
+static bool
+fast_gone(const struct request *r)
+{
+	struct pollfd pfd = { .fd = r->fx->ipcFd,
+		.events = POLLIN | POLLRDHUP };
+	unsigned char head[8];
+	ssize_t n;
+
+	if (pfd.fd < 0 || poll(&pfd, 1, 0) <= 0)
+		return false;
+	if (pfd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
+		return true;
+	n = recv(pfd.fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
+	if (n == 0)
+		return true;
+	/* A record's header: version, type. */
+	return n == sizeof(head) && head[1] == FCGI_ABORT;
+}
+
+static void
+fast_cut(struct request *r)
+{
+	if (r->fx->ipcFd >= 0)
+		shutdown(r->fx->ipcFd, SHUT_RDWR);
+}
+
+static const struct wire fast_wire = { fast_read, fast_write, fast_gone,
+	fast_cut };
+
+/* CGI ---------------------------------------------------------------------- */
+
+/* For answer_at_exit: the first byte of an answer is out. */
+static bool cgi_answered;
+
+static ssize_t
+cgi_read(struct request *r, void *p, size_t n)
+{
+	ssize_t got;
+
+	(void)r;
+	do
+		got = read(STDIN_FILENO, p, n);
+	while (got == -1 && errno == EINTR);
+	return got;
+}
+
+static int
+cgi_write(struct request *r, const char *p, size_t n)
+{
+	(void)r;
+	cgi_answered = true;
+	return file_write_all(STDOUT_FILENO, p, n);
+}
+
+/* Blocked by our caller: lighttpd sends one when its client has gone. */
+static bool
+cgi_told_to_stop(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 &&
+	    (sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1);
+}
+
+static bool
+cgi_gone(const struct request *r)
+{
+	struct pollfd pfd = { .fd = STDOUT_FILENO };
+
+	(void)r;
+	/* A pipe that nobody reads any more. */
+	return cgi_told_to_stop() ||
+	    (poll(&pfd, 1, 0) == 1 &&
+		(pfd.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0);
+}
+
+/* Only what has a Content-Length is sent: a short one tells by itself. */
+static void
+cgi_cut(struct request *r)
+{
+	(void)r;
+}
+
+static const struct wire cgi_wire = { cgi_read, cgi_write, cgi_gone, cgi_cut };
+
+static bool
+cgi_method_is(const char *name)
+{
+	const char *method = FCGX_GetParam("REQUEST_METHOD", environ);
+
+	return method != NULL && strcmp(method, name) == 0;
+}
+
+/*
+ * Web servers make a 500 or 502 of a program that ended without a word.  A PUT
+ * gets no such answer once its body may have been sent (push.h).
+ */
+static void
+answer_at_exit(void)
+{
+	static const char text[] = "the server can't do this now; its log says "
+				   "why\n";
+	const char *role = FCGX_GetParam("TMPNIX_ROLE", environ);
+	bool check = role != NULL && role[0] != '\0';
+	char chunk[4096];
+
+	if (cgi_answered)
+		return;
+	dprintf(STDOUT_FILENO,
+	    "Status: %s\r\nContent-Type: text/plain\r\n"
+	    "Content-Length: %zu\r\n\r\n%s",
+	    cgi_method_is("PUT") && !check ? "424 Failed Dependency"
+					   : "500 Internal Server Error",
+	    sizeof(text) - 1, cgi_method_is("HEAD") ? "" : text);
+	/* See drain. */
+	while (read(STDIN_FILENO, chunk, sizeof(chunk)) > 0)
+		;
+}
+
+bool
+fcgi_is_cgi(void)
+{
+	return !fcgi_is_socket(STDIN_FILENO) &&
+	    FCGX_GetParam("REQUEST_METHOD", environ) != NULL;
+}
+
+int
+fcgi_cgi_begin(void)
+{
+	/* Who goes away in the middle of an answer ends none of our work. */
+	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+		atexit(answer_at_exit) != 0
+	    ? -1
+	    : 0;
+}
 
 /* The request ------------------------------------------------------------ */
 
@@ -102,7 +270,7 @@ request_query(const struct request *r)
 const char *
 request_param(const struct request *r, const char *name)
 {
-	const char *v = FCGX_GetParam(name, r->fx->envp);
+	const char *v = FCGX_GetParam(name, r->envp);
 
 	return v != NULL && v[0] != '\0' ? v : NULL;
 }
@@ -128,23 +296,25 @@ request_is_check(const struct request *r)
 bool
 request_stopping(const struct request *r)
 {
-	return atomic_load(r->stopping);
+	return atomic_load(r->stopping) ||
+	    (r->fx == NULL && cgi_told_to_stop());
 }
 
 ssize_t
 request_read(struct request *r, void *p, size_t n)
 {
-	int want = n > INT32_MAX ? INT32_MAX : (int)n, got;
+	/* libfcgi counts in int. */
+	size_t want = n > INT32_MAX ? INT32_MAX : n;
+	ssize_t got;
 
 	if (r->length < 0 || r->taken > r->length)
 		return -1;
 	if (want == 0 || r->taken == r->length)
 		return 0;
 	if ((int64_t)want > r->length - r->taken)
-		want = (int)(r->length - r->taken);
-	got = FCGX_GetStr(p, want, r->fx->in);
-	/* A peer that died looks like end of file: it came too early. */
-	if (got <= 0 || FCGX_GetError(r->fx->in) != 0)
+		want = (size_t)(r->length - r->taken);
+	/* The end of the stream came too early. */
+	if ((got = r->wire->read(r, p, want)) <= 0)
 		return -1;
 	r->taken += got;
 	return got;
@@ -169,20 +339,7 @@ request_skip(struct request *r, int64_t max)
 bool
 request_gone(struct request *r)
 {
-	struct pollfd pfd = { .fd = r->fx->ipcFd,
-		.events = POLLIN | POLLRDHUP };
-	unsigned char head[8];
-	ssize_t n;
-
-	if (pfd.fd < 0 || poll(&pfd, 1, 0) <= 0)
-		return false;
-	if (pfd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
-		return true;
-	n = recv(pfd.fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
-	if (n == 0)
-		return true;
-	/* A record's header: version, type. */
-	return n == sizeof(head) && head[1] == FCGI_ABORT;
+	return r->wire->gone(r);
 }
 
 /* The reply -------------------------------------------------------------- */
@@ -346,12 +503,6 @@ reply_size(const struct request *r)
 	return r->fd != -1 || r->has_length ? r->size : r->body.len;
 }
 
-static int
-put_all(struct request *r, const char *p, size_t n)
-{
-	return FCGX_PutStr(p, (int)n, r->fx->out) == (int)n ? 0 : -1;
-}
-
 int
 reply_write(struct request *r, const void *p, size_t n)
 {
@@ -361,7 +512,8 @@ reply_write(struct request *r, const void *p, size_t n)
 	/* libfcgi counts in int. */
 	for (; n > 0; s += some, n -= some) {
 		some = n < SEND_CHUNK ? n : SEND_CHUNK;
-		if (put_all(r, s, some) == -1)
+		if (r->filling ? file_write_all(r->fd, s, some) == -1
+			       : r->wire->write(r, s, some) == -1)
 			return -1;
 	}
 	return 0;
@@ -383,7 +535,7 @@ send_file(struct request *r)
 		n = pread(r->fd, chunk, want, r->offset);
 		if (n == -1 && errno == EINTR)
 			continue;
-		if (n <= 0 || put_all(r, chunk, (size_t)n) == -1)
+		if (n <= 0 || r->wire->write(r, chunk, (size_t)n) == -1)
 			break;
 		r->offset += n;
 		left -= (uint64_t)n;
@@ -392,12 +544,37 @@ send_file(struct request *r)
 	return left == 0 ? 0 : -1;
 }
 
-/* End the connection in the middle: its end would look like the body's. */
-static void
-cut(struct request *r)
+/*
+ * By CGI the end of a stream that failed looks like any other: what is produced
+ * goes into a file first, and from there with its length.  The status.
+ */
+static int
+produce_file(struct request *r, int status)
 {
-	if (r->fx->ipcFd >= 0)
-		shutdown(r->fx->ipcFd, SHUT_RDWR);
+	FILE *f;
+	off_t size = -1;
+
+	/* Of no name, gone with its last descriptor. */
+	if ((f = tmpfile()) != NULL) {
+		r->fd = fcntl(fileno(f), F_DUPFD_CLOEXEC, 3);
+		fclose(f);
+	}
+	r->filling = true;
+	if (r->fd == -1)
+		log_warn("a temporary file");
+	else if (r->produce(r, r->arg) == 0)
+		size = lseek(r->fd, 0, SEEK_END);
+	r->filling = false;
+	r->produce = NULL;
+	if (size != -1) {
+		r->size = (uint64_t)size;
+		return status;
+	}
+	if (r->fd != -1)
+		close(r->fd);
+	r->fd = -1;
+	buf_clear(&r->headers);
+	return reply_text(r, 500, "the answer can't be made");
 }
 
 static void
@@ -407,6 +584,8 @@ send_reply(struct request *r, int status)
 
 	if (r->check)
 		status = as_check(r, status);
+	if (r->produce != NULL && r->fx == NULL && r->method != HTTP_HEAD)
+		status = produce_file(r, status);
 	r->status = status;
 	buf_addf(&head, "Status: %d %s\r\n", status, reason(status));
 	buf_add(&head, buf_str(&r->headers), r->headers.len);
@@ -415,15 +594,16 @@ send_reply(struct request *r, int status)
 		    (unsigned long long)reply_size(r));
 	buf_adds(&head, "\r\n");
 	/* The peer may be gone: there is nobody to tell. */
-	if (put_all(r, head.p, head.len) == 0 && r->method != HTTP_HEAD &&
-	    status != 204 && status != 304 && !r->has_length) {
+	if (r->wire->write(r, head.p, head.len) == 0 &&
+	    r->method != HTTP_HEAD && status != 204 && status != 304 &&
+	    !r->has_length) {
 		if (r->produce != NULL) {
 			if (r->produce(r, r->arg) == -1)
-				cut(r);
+				r->wire->cut(r);
 		} else if (r->fd != -1)
 			send_file(r);
 		else if (r->body.len > 0)
-			put_all(r, r->body.p, r->body.len);
+			r->wire->write(r, r->body.p, r->body.len);
 	}
 	buf_free(&head);
 }
@@ -500,7 +680,7 @@ forwarded_for(const struct request *r)
 	const char *value = NULL;
 	char **e;
 
-	for (e = r->fx->envp; *e != NULL; e++) {
+	for (e = r->envp; *e != NULL; e++) {
 		if (strncmp(*e, name, sizeof(name) - 1) != 0)
 			continue;
 		if (value != NULL)
@@ -576,6 +756,7 @@ answer(struct worker *w, struct request *r)
 	const struct fcgi_program *prog = w->server->prog;
 	const struct route *t;
 	unsigned int allowed, scope;
+	bool sent;
 	int status;
 
 	if (parse_target(r) == -1)
@@ -583,13 +764,16 @@ answer(struct worker *w, struct request *r)
 	if ((t = find_route(prog, r, &allowed)) == NULL)
 		return allowed == 0 ? reply_empty(r, 404)
 				    : refuse_method(r, allowed);
+	/* Its body may have been sent: no 5xx then (push.h). */
+	sent = (t->flags & ROUTE_BODY) && !r->check;
 	if (w->state == NULL &&
 	    (w->state = prog->state_new(prog->shared)) == NULL)
-		return reply_text(r, 500, "the server can't open its index");
+		return reply_text(
+		    r, sent ? 424 : 500, "the server can't open its index");
 	scope = t->scope & ~prog->open_scopes;
 	r->private = scope != 0;
 	if (scope != 0 && (status = prog->authorize(w->state, r, scope)) != 0)
-		return status;
+		return sent && status >= 500 ? 424 : status;
 	if ((t->flags & ROUTE_BODY) && r->length == -1)
 		return reply_text(r, 411, "a PUT needs a Content-Length");
 	return t->handler(w->state, r);
@@ -604,7 +788,11 @@ drain(struct request *r)
 	if (r->check || r->length <= r->taken ||
 	    request_param(r, "TMPNIX_BODY_FILE") != NULL)
 		return true;
-	if (r->length - r->taken > DRAIN_MAX)
+	/*
+	 * fcgiwrap passes the whole body on before it looks for an answer, and
+	 * makes a 502 of one that was not read.  lighttpd closes the pipe.
+	 */
+	if (r->fx != NULL && r->length - r->taken > DRAIN_MAX)
 		return false;
 	while (request_read(r, chunk, sizeof(chunk)) > 0)
 		;
@@ -621,13 +809,20 @@ serve(struct worker *w)
 	bool clean;
 
 	memset(&r, 0, sizeof(r));
-	r.fx = &w->fx;
 	r.fd = -1;
 	r.stopping = &w->server->stopping;
-	snprintf(
-	    id, sizeof(id), "%08x", atomic_fetch_add(&w->server->requests, 1));
-	log_request(id);
-	r.method = parse_method(FCGX_GetParam("REQUEST_METHOD", w->fx.envp));
+	if (w->server->fd == FCGI_CGI) {
+		r.wire = &cgi_wire;
+		r.envp = environ;
+	} else {
+		r.wire = &fast_wire;
+		r.fx = &w->fx;
+		r.envp = w->fx.envp;
+		snprintf(id, sizeof(id), "%08x",
+		    atomic_fetch_add(&w->server->requests, 1));
+		log_request(id);
+	}
+	r.method = parse_method(FCGX_GetParam("REQUEST_METHOD", r.envp));
 	role = request_param(&r, "TMPNIX_ROLE");
 	r.check = role != NULL && strcmp(role, "check") == 0;
 	parse_length(&r);
@@ -644,6 +839,19 @@ serve(struct worker *w)
 	buf_free(&r.headers);
 	buf_free(&r.body);
 	return clean;
+}
+
+/* The one request of a CGI process; no thread is started. */
+static int
+serve_cgi(const struct fcgi_program *prog)
+{
+	struct server srv = { .prog = prog, .fd = FCGI_CGI };
+	struct worker w = { .server = &srv };
+
+	serve(&w);
+	if (w.state != NULL)
+		prog->state_free(w.state);
+	return 0;
 }
 
 /* Threads ---------------------------------------------------------------- */
@@ -784,6 +992,8 @@ fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
 	sigset_t set;
 	int sig, rc = -1;
 
+	if (fd == FCGI_CGI)
+		return serve_cgi(prog);
 	/* Hands a listening socket to libfcgi, and calms SIGPIPE. */
 	if (FCGX_Init() != 0 || (w = calloc(n, sizeof(*w))) == NULL) {
 		log_warnx("libfcgi: no memory");

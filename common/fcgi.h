@@ -16,6 +16,14 @@
  *                       X-Tmpnix-Status and X-Tmpnix-Why
  *   TMPNIX_SEND=x-accel files may be answered with X-Accel-Redirect
  *   TMPNIX_BODY_FILE    the body lies in this file instead of the stream
+ *
+ * All this goes for CGI (RFC 3875) as well, where a process serves one request
+ * from its environment, standard input and standard output; what differs:
+ *   - the web server tells of a client that went away by SIGTERM or by closing
+ *     our standard output, or not at all
+ *   - the end of a body is all the web server sees of us: what reply_stream
+ *     produces is collected in a temporary file and sent with its length
+ *   - a body that was not read is read to its end after the answer
  */
 #ifndef FCGI_H
 #define FCGI_H
@@ -150,10 +158,27 @@ struct fcgi_program {
 };
 
 /*
+ * Is this process one of a CGI?  Descriptor 0 is no listening socket, and the
+ * environment has a request.
+ */
+bool fcgi_is_cgi(void);
+
+/*
+ * Before all else of a CGI process: should it exit before it has answered, it
+ * answers that it can't, so that no web server makes up a 5xx that Nix would
+ * send an empty body after.  0 or -1.
+ */
+int fcgi_cgi_begin(void);
+
+/* In the place of a listening socket. */
+#define FCGI_CGI (-1)
+
+/*
  * Serve requests accepted from the listening socket fd with n threads until
  * SIGTERM or SIGINT.  The caller has these blocked already, in every thread.
  * Open requests are finished, connections kept open are shut down, for at most
  * stop_timeout seconds.  0, or -1 when threads were still busy then.
+ * With FCGI_CGI for fd it is this process's one request, in this thread.
  *
  * An inherited socket (descriptor 0) is left listening: whoever handed it over
  * may start the program again, which then serves what queued up meanwhile.

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -38,7 +39,8 @@ help(const struct prog *prog)
 	       "             a listening socket (spawn-fcgi, systemd)\n"
 	       "  -v         log more\n"
 	       "  -V         print the version\n"
-	       "\nSee %s(8) and tmpnix.conf(5).\n",
+	       "\nStarted by a web server as CGI it takes no options: see "
+	       "%s(8),\nand tmpnix.conf(5).\n",
 	    prog->name, prog->purpose, TMPNIX_CONF, prog->name);
 }
 
@@ -90,6 +92,22 @@ parse_options(
 	return -1;
 }
 
+/*
+ * The options of a CGI process are in the environment, where clients can put
+ * nothing but HTTP_* (RFC 3875, 4.1.18).  Its arguments are theirs: words of
+ * the query, where the web server passes them (4.4).
+ */
+static void
+cgi_options(struct options *o)
+{
+	const char *conf = secure_getenv("TMPNIX_CONF");
+	const char *log = secure_getenv("TMPNIX_LOG");
+
+	if (conf != NULL && conf[0] != '\0')
+		o->conf = conf;
+	o->foreground = log != NULL && strcmp(log, "stderr") == 0;
+}
+
 /* Descriptors 0 to 2 open, so that no file of ours becomes one of them. */
 static void
 open_standard_fds(void)
@@ -130,9 +148,14 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	struct conf *conf;
 	sigset_t set;
 	int rc, fd;
+	bool cgi;
 
 	open_standard_fds();
-	if ((rc = parse_options(prog, argc, argv, &o)) != -1)
+	if ((cgi = fcgi_is_cgi())) {
+		cgi_options(&o);
+		if (fcgi_cgi_begin() == -1)
+			return 1;
+	} else if ((rc = parse_options(prog, argc, argv, &o)) != -1)
 		return rc;
 	log_init(prog->name, o.foreground || o.check, LOG_LVL_INFO);
 	if ((conf = conf_load(o.conf, &errs)) == NULL) {
@@ -153,7 +176,7 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	mallopt(M_ARENA_MAX, 2);
 	umask(022);
 
-	fd = listen_somewhere(prog, &o);
+	fd = cgi ? FCGI_CGI : listen_somewhere(prog, &o);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

@@ -1,6 +1,7 @@
 /*
  * The main() of the FastCGI programs: options, configuration, listening,
- * signals, in the order that is safe.
+ * signals, in the order that is safe.  Or of a CGI process, whose options are
+ * the environment's TMPNIX_CONF (-f) and TMPNIX_LOG=stderr (-d).
  */
 #ifndef PROG_H
 #define PROG_H
@@ -11,8 +12,9 @@ struct prog {
 	const char *name;
 	const char *purpose; /* one line for --help */
 	/*
-	 * Serve on the listening socket fd until told to stop; conf is valid
-	 * until it returns.  The exit status.
+	 * Serve on the listening socket fd until told to stop, or the one
+	 * request of FCGI_CGI (fcgi.h); conf is valid until it returns.  The
+	 * exit status.
 	 */
 	int (*run)(const struct conf *conf, int fd);
 };

@@ -28,14 +28,17 @@ struct shared {
 	struct policy *policy;
 	struct verifier *verifier; /* NULL: verify = file */
 	struct acceptor acceptor;
+	bool once; /* CGI: what a PUT needs is not there before one comes */
 };
 
 /* One thread's own. */
 struct state {
 	struct reads reads;
 	struct push push;
-	struct gate *gate;
+	struct shared *shared;
 };
+
+static void begin_once(struct state *st);
 
 static int
 get_page(void *state, struct request *r)
@@ -58,6 +61,8 @@ put_key(void *state, struct request *r)
 {
 	struct state *st = state;
 
+	if (st->shared->once && !request_is_check(r))
+		begin_once(st);
 	return push_put(&st->push, r);
 }
 
@@ -74,7 +79,7 @@ authorize(void *state, struct request *r, unsigned int scope)
 	struct state *st = state;
 
 	return gate_authorize(
-	    st->gate, st->push.index, r, scope, &st->push.token);
+	    st->shared->gate, st->push.index, r, scope, &st->push.token);
 }
 
 static void *
@@ -98,7 +103,8 @@ state_new(void *arg)
 	st->push.relay = sh->relay;
 	st->push.pressure = &sh->pressure;
 	st->push.acceptor = &sh->acceptor;
-	st->gate = sh->gate;
+	st->push.once = sh->once;
+	st->shared = sh;
 	return st;
 }
 
@@ -123,27 +129,34 @@ instance_dead(const char *instance, void *arg)
 	index_release(arg, instance);
 }
 
-/* The store directory must be what it always was; the spool is cleaned. */
+/* The store directory must be what it always was. */
 static void
-recover(struct shared *sh)
+pin_store_dir(const struct conf *conf, struct index *ix)
 {
 	struct buf actual = BUF_INIT;
-	struct index *ix;
 
-	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
-		exit(1);
-	switch (
-	    index_pin_store_dir(ix, CACHE_MAIN, sh->conf->store_dir, &actual)) {
+	switch (index_pin_store_dir(ix, CACHE_MAIN, conf->store_dir, &actual)) {
 	case 1:
 		break;
 	case 0:
 		fatalx("store_dir is %s, but the paths here are of %s: put "
 		       "it back, or use another state_dir",
-		    sh->conf->store_dir, buf_str(&actual));
+		    conf->store_dir, buf_str(&actual));
 	default:
 		exit(1);
 	}
 	buf_free(&actual);
+}
+
+/* The spool is cleaned. */
+static void
+recover(struct shared *sh)
+{
+	struct index *ix;
+
+	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
+		exit(1);
+	pin_store_dir(sh->conf, ix);
 	sh->spool =
 	    spool_open(sh->conf->state_dir, spool_used, instance_dead, ix);
 	if (sh->spool == NULL)
@@ -157,8 +170,7 @@ start_checks(struct shared *sh)
 {
 	const struct conf *conf = sh->conf;
 
-	if ((sh->policy = policy_new(conf)) == NULL ||
-	    (sh->gate = gate_new()) == NULL)
+	if ((sh->policy = policy_new(conf)) == NULL)
 		exit(1);
 	if (conf->verify == CONF_VERIFY_NAR &&
 	    (sh->verifier = verifier_start(
@@ -175,24 +187,79 @@ start_checks(struct shared *sh)
 
 /* Enter nix-cache-info as the configuration has it. */
 static void
-publish_cache_info(struct shared *sh)
+publish_cache_info(struct shared *sh, struct push *p)
 {
 	struct buf text = BUF_INIT;
-	struct state *st;
 
-	if ((st = state_new(sh)) == NULL)
-		exit(1);
 	reads_cache_info(sh->conf, &text);
-	if (push_cache_info(&st->push, &text) == -1)
+	if (push_cache_info(p, &text) == -1)
 		fatalx("nix-cache-info can't be stored");
 	buf_free(&text);
+}
+
+static bool
+no(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+/*
+ * The spool, the checks and the relay of a CGI process, for its one PUT.  To
+ * exit here is to answer that it failed (fcgi_cgi_begin).
+ */
+static void
+begin_once(struct state *st)
+{
+	struct shared *sh = st->shared;
+	struct index *ix = st->push.index;
+	struct asset_row info;
+
+	pin_store_dir(sh->conf, ix);
+	spool_close(sh->spool);
+	sh->spool = spool_open_brief(
+	    sh->conf->state_dir, spool_used, instance_dead, ix);
+	if (sh->spool == NULL)
+		exit(1);
+	st->reads.spool = st->push.spool = sh->spool;
+	start_checks(sh);
+	publish_cache_info(sh, &st->push);
+	if ((sh->relay = relay_start_once(sh->conf, CACHE_MAIN, sh->store,
+		 sh->spool, sh->verifier)) == NULL)
+		exit(1);
+	st->push.relay = sh->relay;
+	/* Nobody else would carry it; late is no reason to refuse. */
+	if (index_asset_get(ix, CACHE_MAIN, "nix-cache-info", &info) == 1) {
+		index_asset_clear(&info);
+		if (info.state == ASSET_SPOOLED)
+			relay_wait(
+			    sh->relay, ix, "nix-cache-info", 1, no, NULL);
+	}
+}
+
+/* All a server has running before its first request. */
+static void
+begin(struct shared *sh)
+{
+	struct state *st;
+
+	recover(sh);
+	start_checks(sh);
+	if ((st = state_new(sh)) == NULL)
+		exit(1);
+	publish_cache_info(sh, &st->push);
 	state_free(st);
+	if ((sh->relay = relay_start(sh->conf, CACHE_MAIN, sh->store, sh->spool,
+		 sh->verifier)) == NULL)
+		exit(1);
+	log_info("taking pushes to %s/cache, instance %s", sh->conf->url,
+	    spool_instance(sh->spool));
 }
 
 static int
 run(const struct conf *conf, int fd)
 {
-	struct shared sh = { .conf = conf };
+	struct shared sh = { .conf = conf, .once = fd == FCGI_CGI };
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
@@ -205,14 +272,13 @@ run(const struct conf *conf, int fd)
 
 	if ((sh.store = asset_store_open(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
-	recover(&sh);
-	start_checks(&sh);
-	publish_cache_info(&sh);
-	if ((sh.relay = relay_start(
-		 conf, CACHE_MAIN, sh.store, sh.spool, sh.verifier)) == NULL)
-		exit(1);
-	log_info("taking pushes to %s/cache, instance %s", conf->url,
-	    spool_instance(sh.spool));
+	if ((sh.gate = gate_new()) == NULL)
+		fatalx("no memory");
+	if (!sh.once)
+		begin(&sh);
+	else if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
+		fatalx("%s can't be read: has tmpnix init been run?",
+		    conf->state_dir);
 	if (fcgi_serve(&prog, fd, conf->threads,
 		(unsigned int)conf->stop_timeout) == -1)
 		return 1;

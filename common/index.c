@@ -173,12 +173,13 @@ static const char *const sql[ST_MAX] = {
 	[ST_CLAIM_OBJECT] = "SELECT " ASSET_COLUMNS " FROM asset"
 			    " WHERE cache = ?1 AND state = 'spooled'"
 			    " AND next_attempt <= ?2 AND hash_part IS NULL"
+			    " AND (?4 IS NULL OR key = ?4)"
 			    " ORDER BY next_attempt, id LIMIT ?3",
 	/* I4: its NAR and every narinfo it references are stored before. */
 	[ST_CLAIM_NARINFO] =
 	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
 	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
-	    " AND hash_part IS NOT NULL"
+	    " AND hash_part IS NOT NULL AND (?4 IS NULL OR a.key = ?4)"
 	    " AND EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"
 	    "  ON n.cache = p.cache AND n.key = p.nar_key"
 	    "  WHERE p.cache = ?1 AND p.hash_part = a.hash_part"

@@ -200,6 +200,11 @@ int index_path_next(struct index *ix, const char *cache, struct hash_part *at,
 int index_claim(struct index *ix, const char *cache, const char *owner,
     int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n);
 
+/* The same for the object key alone, when it may go: *n is 0 or 1. */
+int index_claim_key(struct index *ix, const char *cache, const char *key,
+    const char *owner, int64_t now, int64_t lease, struct asset_row *row,
+    size_t *n);
+
 /*
  * In one transaction: rows (claimed by owner) are stored.  A row whose bytes
  * were replaced meanwhile is spooled again.  done[i] says whether row i is

@@ -4,10 +4,10 @@
 
 #include "index_db.h"
 
-/* Append the rows of one claim statement; 0 or -1. */
+/* Append the rows of one claim statement, of all keys or one; 0 or -1. */
 static int
 select_rows(struct index *ix, enum statement which, const char *cache,
-    int64_t now, struct asset_row *rows, size_t max, size_t *n)
+    const char *key, int64_t now, struct asset_row *rows, size_t max, size_t *n)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -19,6 +19,8 @@ select_rows(struct index *ix, enum statement which, const char *cache,
 	index_bind_text(st, 1, cache);
 	sqlite3_bind_int64(st, 2, now);
 	sqlite3_bind_int64(st, 3, (int64_t)(max - *n));
+	if (which != ST_CLAIM_CYCLE)
+		index_bind_text(st, 4, key);
 	while ((rc = db_step(ix->db, st)) == 1) {
 		if (index_column_asset(st, &rows[*n]) == -1) {
 			rc = -1;
@@ -80,9 +82,10 @@ due(struct index *ix, const char *cache, int64_t now)
 	return rc;
 }
 
-int
-index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
-    int64_t lease, struct asset_row *rows, size_t max, size_t *n)
+/* index_claim of all keys (NULL) or one. */
+static int
+claim(struct index *ix, const char *cache, const char *key, const char *owner,
+    int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n)
 {
 	size_t i;
 	int rc = -1;
@@ -94,10 +97,13 @@ index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
 	if (db_begin(ix->db) == -1)
 		return -1;
 	if (expire(ix, cache, now) == 0 &&
-	    select_rows(ix, ST_CLAIM_OBJECT, cache, now, rows, max, n) == 0 &&
-	    select_rows(ix, ST_CLAIM_NARINFO, cache, now, rows, max, n) == 0 &&
-	    (*n > 0 ||
-		select_rows(ix, ST_CLAIM_CYCLE, cache, now, rows, 1, n) == 0) &&
+	    select_rows(ix, ST_CLAIM_OBJECT, cache, key, now, rows, max, n) ==
+		0 &&
+	    select_rows(ix, ST_CLAIM_NARINFO, cache, key, now, rows, max, n) ==
+		0 &&
+	    (*n > 0 || key != NULL ||
+		select_rows(ix, ST_CLAIM_CYCLE, cache, NULL, now, rows, 1, n) ==
+		    0) &&
 	    mark(ix, owner, now + lease, rows, *n) == 0 &&
 	    db_commit(ix->db) == 0)
 		rc = 0;
@@ -108,6 +114,21 @@ index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
 		*n = 0;
 	}
 	return rc;
+}
+
+int
+index_claim(struct index *ix, const char *cache, const char *owner, int64_t now,
+    int64_t lease, struct asset_row *rows, size_t max, size_t *n)
+{
+	return claim(ix, cache, NULL, owner, now, lease, rows, max, n);
+}
+
+int
+index_claim_key(struct index *ix, const char *cache, const char *key,
+    const char *owner, int64_t now, int64_t lease, struct asset_row *row,
+    size_t *n)
+{
+	return claim(ix, cache, key, owner, now, lease, row, 1, n);
 }
 
 /* Other bytes came while row was on its way: they go next. */

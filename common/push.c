@@ -20,6 +20,8 @@
 
 #define CHUNK ((size_t)64 << 10)
 #define CACHE_INFO_MAX 4096
+/* For a NAR to be verified; as long as its narinfo would wait. */
+#define VERIFY_SECONDS 120
 
 /* One PUT under way. */
 struct put {
@@ -161,6 +163,13 @@ admit(struct put *u)
 	return check_size(u);
 }
 
+/* Is the store's word waited for? */
+static bool
+through(const struct push *p)
+{
+	return p->conf->relay == CONF_WRITE_THROUGH || p->once;
+}
+
 /*
  * Must a body wait?  Bodies that were let in at the same moment may take the
  * spool over its maximum; one that is larger than that goes in alone.
@@ -180,7 +189,7 @@ must_wait(const struct put *u, const char **why)
 			return true;
 	}
 	*why = "too many uploads wait for the asset store";
-	return c->relay == CONF_WRITE_THROUGH &&
+	return through(u->p) &&
 	    atomic_load(&u->p->pressure->answers) >= c->threads / 2;
 }
 
@@ -377,9 +386,12 @@ confirmed(struct put *u, int status)
 			u->key.s, buf_str(&why));
 	else
 		status = reply_text(u->r, 424,
-		    "%s: the asset store has not confirmed it yet; the upload "
-		    "goes on, send it again to know its end%s%s",
-		    u->key.s, why.len > 0 ? ": " : "", buf_str(&why));
+		    "%s: the asset store has not confirmed it yet; %s, send it "
+		    "again to know its end%s%s",
+		    u->key.s,
+		    u->p->once ? "it is kept to be tried again"
+			       : "the upload goes on",
+		    why.len > 0 ? ": " : "", buf_str(&why));
 	buf_free(&why);
 	return status;
 }
@@ -402,15 +414,50 @@ audit(struct put *u, uint64_t size)
 	index_audit_next(u->p->index, &u->audit);
 }
 
+/*
+ * Nobody verifies a NAR when this process has ended, and its narinfo's would
+ * find that out too late: 0, or the status of an answer.
+ */
+static int
+verified(struct put *u)
+{
+	struct verifier *v = u->p->acceptor->verifier;
+	struct verified result;
+
+	if (v == NULL || u->key.kind != KEY_NAR)
+		return 0;
+	switch (
+	    verifier_wait(v, u->p->index, &u->key, VERIFY_SECONDS, &result)) {
+	case VERIFIER_DONE:
+		verified_clear(&result);
+		return 0;
+	case VERIFIER_GONE: /* to the store: by who verified it first */
+		return 0;
+	case VERIFIER_SLOW:
+		return reply_text(u->r, 424,
+		    "%s: it is still being verified: send it again", u->key.s);
+	case VERIFIER_NO_NAR:
+	case VERIFIER_ERROR:
+		break;
+	}
+	return fault(u);
+}
+
 static int
 entered(struct put *u, int status, uint64_t size)
 {
+	int late;
+
 	if (u->p->relay != NULL)
 		relay_wake(u->p->relay);
-	if (u->p->conf->relay == CONF_WRITE_THROUGH &&
-	    u->key.kind != KEY_CACHE_INFO)
+	if (through(u->p) && u->key.kind != KEY_CACHE_INFO) {
+		/* What was here waits for a new try: this is one. */
+		if (u->p->once && status == 200)
+			index_retry(u->p->index, u->p->cache, u->key.s);
 		status = confirmed(u, status);
-	else
+		if (u->p->once && status < 300 && (late = verified(u)) != 0)
+			status = late;
+	} else
 		reply_empty(u->r, status);
 	if (status < 300)
 		log_info("PUT %s: %d, %" PRIu64 " bytes, token %s", u->key.s,
@@ -530,7 +577,8 @@ retry_nar(struct put *u, const struct narinfo *ni)
 	if (index_asset_get(u->p->index, u->p->cache, ni->nar.s, &row) != 1)
 		return;
 	index_asset_clear(&row);
-	if (row.state == ASSET_FAILED)
+	if (row.state == ASSET_FAILED ||
+	    (u->p->once && row.state == ASSET_SPOOLED))
 		index_retry(u->p->index, u->p->cache, ni->nar.s);
 }
 

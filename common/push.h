@@ -23,6 +23,7 @@
 #define PUSH_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "accept.h"
 #include "asset.h"
@@ -51,9 +52,10 @@ struct push {
 	struct spool_dir *spool; /* shared by the threads */
 	struct token token; /* who sends this request */
 	struct asset_store *store; /* shared: asked for its limit */
-	struct relay *relay; /* shared; NULL: not started yet */
+	struct relay *relay; /* shared; NULL: not started yet, or a check */
 	struct push_pressure *pressure; /* shared */
 	const struct acceptor *acceptor;
+	bool once; /* nothing of us stays behind the answer: write-through */
 };
 
 /*

@@ -24,6 +24,8 @@
 #define RETRY_BASE 5
 #define RETRY_MAX 3600
 #define BATCH_MAX 64
+/* Between looks at an object that another process may be carrying. */
+#define ONCE_MS 100
 /* For a NAR to be verified, then it is tried again: not long, a worker waits.
  */
 #define VERIFY_SECONDS 60
@@ -34,6 +36,7 @@ struct relay {
 	struct asset_store *store;
 	struct spool_dir *spool;
 	struct verifier *verifier;
+	bool once;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond; /* there may be work */
 	pthread_cond_t change; /* something was stored, or failed */
@@ -42,6 +45,7 @@ struct relay {
 	bool stopping;
 	bool joined; /* no worker is left */
 	int64_t pause; /* nothing is claimed before this time */
+	char wanted[KEY_MAX + 1]; /* once: "" when nobody waits */
 	pthread_t renewer;
 	int64_t renewed;
 	bool has_renewer;
@@ -318,6 +322,35 @@ is_paused(struct relay *re)
 	return paused;
 }
 
+/* For relay_start_once: what is waited for, or what may keep it waiting. */
+static int
+claim_wanted(
+    struct relay *re, struct index *ix, struct asset_row *rows, size_t *n)
+{
+	const char *me = spool_instance(re->spool);
+	const int64_t now = (int64_t)time(NULL);
+	char key[KEY_MAX + 1];
+	struct asset_row row;
+	bool waits;
+
+	pthread_mutex_lock(&re->mutex);
+	memcpy(key, re->wanted, sizeof(key));
+	pthread_mutex_unlock(&re->mutex);
+	*n = 0;
+	if (key[0] == '\0')
+		return 0;
+	if (index_claim_key(ix, re->cache, key, me, now, LEASE, rows, n) == -1)
+		return -1;
+	if (*n > 0 || index_asset_get(ix, re->cache, key, &row) != 1)
+		return 0;
+	index_asset_clear(&row);
+	/* Of all objects narinfos alone wait for others. */
+	waits = row.state == ASSET_SPOOLED && row.spool[0] == '\0';
+	if (!waits)
+		return 0;
+	return index_claim(ix, re->cache, me, now, LEASE, rows, 1, n);
+}
+
 /* Claim and carry one batch; the number of rows, -1 when the index failed. */
 static int
 carry(struct relay *re, struct index *ix, struct item *items,
@@ -329,8 +362,9 @@ carry(struct relay *re, struct index *ix, struct item *items,
 		max = BATCH_MAX;
 	if (is_paused(re))
 		return 0;
-	if (index_claim(ix, re->cache, spool_instance(re->spool),
-		(int64_t)time(NULL), LEASE, rows, max, &n) == -1)
+	if ((re->once ? claim_wanted(re, ix, rows, &n)
+		      : index_claim(ix, re->cache, spool_instance(re->spool),
+			    (int64_t)time(NULL), LEASE, rows, max, &n)) == -1)
 		return -1;
 	if (n == 0)
 		return 0;
@@ -376,7 +410,7 @@ wait_for_work(struct relay *re)
 	re->woken = false;
 	go_on = !re->stopping;
 	pthread_mutex_unlock(&re->mutex);
-	if (woken && go_on && re->store->ops->flush != NULL)
+	if (woken && go_on && !re->once && re->store->ops->flush != NULL)
 		nanosleep(&gather, NULL);
 	return go_on;
 }
@@ -437,17 +471,12 @@ renew(void *arg)
 	return NULL;
 }
 
-struct relay *
-relay_start(const struct conf *conf, const char *cache,
-    struct asset_store *store, struct spool_dir *spool,
-    struct verifier *verifier)
+static struct relay *
+relay_new(const struct conf *conf, const char *cache, struct asset_store *store,
+    struct spool_dir *spool, struct verifier *verifier, size_t n)
 {
 	struct relay *re;
-	size_t n = conf->relay_workers, i;
 
-	/* A store that flushes whole batches gains nothing from more. */
-	if (store->ops->flush != NULL)
-		n = 1;
 	if ((re = calloc(1, sizeof(*re) + n * sizeof(re->threads[0]))) == NULL)
 		return NULL;
 	re->conf = conf;
@@ -459,20 +488,52 @@ relay_start(const struct conf *conf, const char *cache,
 	pthread_mutex_init(&re->mutex, NULL);
 	pthread_cond_init(&re->cond, NULL);
 	pthread_cond_init(&re->change, NULL);
-	if (pthread_create(&re->renewer, NULL, renew, re) != 0) {
-		log_warnx("relay: can't start a thread");
+	return re;
+}
+
+/* 0, or -1 with some of them started. */
+static int
+start_threads(struct relay *re)
+{
+	if (pthread_create(&re->renewer, NULL, renew, re) != 0)
+		goto fail;
+	re->has_renewer = true;
+	for (; re->nthreads < re->nworkers; re->nthreads++)
+		if (pthread_create(
+			&re->threads[re->nthreads], NULL, work, re) != 0)
+			goto fail;
+	return 0;
+fail:
+	log_warnx("relay: can't start a thread");
+	return -1;
+}
+
+struct relay *
+relay_start(const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool,
+    struct verifier *verifier)
+{
+	struct relay *re;
+
+	/* A store that flushes whole batches gains nothing from more. */
+	re = relay_new(conf, cache, store, spool, verifier,
+	    store->ops->flush != NULL ? 1 : conf->relay_workers);
+	if (re != NULL && start_threads(re) == -1) {
 		relay_stop(re);
 		return NULL;
 	}
-	re->has_renewer = true;
-	for (i = 0; i < n; i++) {
-		if (pthread_create(&re->threads[i], NULL, work, re) != 0) {
-			log_warnx("relay: can't start a thread");
-			relay_stop(re);
-			return NULL;
-		}
-		re->nthreads++;
-	}
+	return re;
+}
+
+struct relay *
+relay_start_once(const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool,
+    struct verifier *verifier)
+{
+	struct relay *re;
+
+	if ((re = relay_new(conf, cache, store, spool, verifier, 1)) != NULL)
+		re->once = true;
 	return re;
 }
 
@@ -492,7 +553,12 @@ wait_change(struct relay *re, uint64_t *seen)
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 1;
+	if (!re->once)
+		until.tv_sec += 1;
+	else if ((until.tv_nsec += ONCE_MS * 1000000L) >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
 	pthread_mutex_lock(&re->mutex);
 	while (re->changes == *seen)
 		if (pthread_cond_timedwait(&re->change, &re->mutex, &until) ==
@@ -507,10 +573,31 @@ relay_wait_change(struct relay *re)
 {
 	uint64_t seen;
 
+	if (re == NULL) {
+		sleep(1);
+		return;
+	}
 	pthread_mutex_lock(&re->mutex);
 	seen = re->changes;
 	pthread_mutex_unlock(&re->mutex);
 	wait_change(re, &seen);
+}
+
+/* For relay_start_once: have key carried, nothing when it is "". */
+static int
+want(struct relay *re, const char *key)
+{
+	if (!re->once)
+		return 0;
+	pthread_mutex_lock(&re->mutex);
+	snprintf(re->wanted, sizeof(re->wanted), "%s", key);
+	pthread_mutex_unlock(&re->mutex);
+	if (key[0] == '\0')
+		return 0;
+	if (re->nthreads == 0)
+		return start_threads(re);
+	relay_wake(re);
+	return 0;
 }
 
 enum relay_outcome
@@ -518,24 +605,30 @@ relay_wait(struct relay *re, struct index *ix, const char *key,
     uint64_t seconds, bool (*cancelled)(void *arg), void *arg)
 {
 	int64_t until = (int64_t)time(NULL) + (int64_t)seconds;
+	enum relay_outcome outcome = RELAY_TIMEOUT;
 	struct asset_row row;
 	uint64_t seen;
 
 	pthread_mutex_lock(&re->mutex);
 	seen = re->changes;
 	pthread_mutex_unlock(&re->mutex);
+	if (want(re, key) == -1)
+		return RELAY_TIMEOUT;
 	for (;;) {
 		if (index_asset_get(ix, re->cache, key, &row) == 1) {
 			index_asset_clear(&row);
 			if (row.state == ASSET_STORED)
-				return RELAY_STORED;
+				outcome = RELAY_STORED;
 			if (row.state == ASSET_FAILED)
-				return RELAY_FAILED;
+				outcome = RELAY_FAILED;
 		}
-		if ((int64_t)time(NULL) > until || cancelled(arg))
-			return RELAY_TIMEOUT;
+		if (outcome != RELAY_TIMEOUT || (int64_t)time(NULL) > until ||
+		    cancelled(arg))
+			break;
 		wait_change(re, &seen);
 	}
+	want(re, "");
+	return outcome;
 }
 
 void
@@ -553,7 +646,8 @@ relay_stop(struct relay *re)
 	pthread_cond_broadcast(&re->change);
 	pthread_mutex_unlock(&re->mutex);
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += (time_t)re->conf->stop_timeout;
+	if (!re->once)
+		until.tv_sec += (time_t)re->conf->stop_timeout;
 	for (i = 0; i < re->nthreads; i++) {
 		if (pthread_timedjoin_np(re->threads[i], NULL, &until) == 0)
 			continue;

@@ -38,6 +38,15 @@ struct relay *relay_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool,
     struct verifier *verifier);
 
+/*
+ * The same for a process that serves one request and ends (CGI): nothing is
+ * carried before relay_wait, and then only what that waits for; before a
+ * narinfo, what else is spooled and has to go first.
+ */
+struct relay *relay_start_once(const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool,
+    struct verifier *verifier);
+
 /* There is something to do.  Any thread. */
 void relay_wake(struct relay *re);
 
@@ -54,7 +63,7 @@ enum relay_outcome {
 enum relay_outcome relay_wait(struct relay *re, struct index *ix,
     const char *key, uint64_t seconds, bool (*cancelled)(void *arg), void *arg);
 
-/* Wait for any change, or for a second at most. */
+/* Wait for any change, or for a second at most.  re NULL: for a second. */
 void relay_wait_change(struct relay *re);
 
 /* Seconds until attempt number attempts + 1; random, 0 <= random < 2^32, adds
@@ -62,8 +71,9 @@ void relay_wait_change(struct relay *re);
 int64_t relay_delay(int64_t attempts, uint32_t random);
 
 /*
- * Finish what is under way, at most for the configuration's stop_timeout, then
- * cut it; stop the threads, free re.  NULL is harmless.
+ * Finish what is under way, at most for the configuration's stop_timeout (not
+ * at all after relay_start_once), then cut it; stop the threads, free re.  What
+ * was cut is spooled again.  NULL is harmless.
  */
 void relay_stop(struct relay *re);
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base32.h"
@@ -23,6 +24,8 @@
 
 #define READ_CHUNK ((size_t)128 << 10)
 #define LOCK_SUFFIX ".lock"
+/* A brief instance has no more files. */
+#define BRIEF_FILES 4
 
 /* A body to be removed at a time; a list in that order. */
 struct retired {
@@ -36,6 +39,7 @@ struct spool_dir {
 	int incoming;
 	int ready;
 	int lock;
+	bool brief;
 	char instance[SPOOL_INSTANCE_LEN + 1];
 	atomic_uint_fast64_t counter;
 	pthread_mutex_t mutex; /* of the list */
@@ -154,8 +158,35 @@ recover_lock(struct spool_dir *sd, const char *name, void *arg)
 	    !instance_dead(sd, instance))
 		return;
 	r->dead(instance, r->arg);
-	if (unlinkat(sd->dir, name, 0) == -1)
+	/* A brief one removes its lock itself. */
+	if (unlinkat(sd->dir, name, 0) == -1 && errno != ENOENT)
 		log_warn("spool: remove %s", name);
+}
+
+/* What a brief instance left, if name is the lock of one that ended. */
+static void
+recover_brief(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	char instance[SPOOL_INSTANCE_LEN + 1], file[SPOOL_NAME_MAX + 1];
+	struct stat st;
+	int i;
+
+	if (!name_instance(name, instance) ||
+	    fstatat(sd->dir, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    st.st_mtime + SPOOL_GRACE > time(NULL) ||
+	    !instance_dead(sd, instance))
+		return;
+	for (i = 0; i < BRIEF_FILES; i++) {
+		snprintf(file, sizeof(file), "%s.%d", instance, i);
+		if (unlinkat(sd->incoming, file, 0) == 0)
+			r->removed++;
+		if (faccessat(sd->ready, file, F_OK, 0) == 0 &&
+		    r->used(file, r->arg) == 0 &&
+		    unlinkat(sd->ready, file, 0) == 0)
+			r->removed++;
+	}
+	recover_lock(sd, name, arg);
 }
 
 /* Take a lock of our own, under a name nobody had. */
@@ -185,10 +216,14 @@ start(struct spool_dir *sd, struct recovery *r)
 	fd = openat(sd->dir, "start", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd == -1 || flock(fd, LOCK_EX) == -1)
 		goto out;
-	if (each_name(sd->incoming, recover_incoming, sd, r) == -1 ||
+	if (sd->brief) {
+		if (each_name(sd->dir, recover_brief, sd, r) == -1)
+			goto out;
+	} else if (each_name(sd->incoming, recover_incoming, sd, r) == -1 ||
 	    each_name(sd->ready, recover_ready, sd, r) == -1 ||
-	    each_name(sd->dir, recover_lock, sd, r) == -1 ||
-	    take_instance(sd) == -1)
+	    each_name(sd->dir, recover_lock, sd, r) == -1)
+		goto out;
+	if (take_instance(sd) == -1)
 		goto out;
 	rc = 0;
 out:
@@ -222,30 +257,64 @@ open_dirs(const char *state_dir, bool create)
 	return sd;
 }
 
+static struct spool_dir *
+open_instance(const char *state_dir, bool brief, struct recovery *r)
+{
+	struct spool_dir *sd;
+
+	if ((sd = open_dirs(state_dir, true)) == NULL)
+		return NULL;
+	sd->brief = brief;
+	if (start(sd, r) == -1) {
+		log_warn("spool: %s/spool", state_dir);
+		spool_close(sd);
+		return NULL;
+	}
+	if (r->removed > 0 && !brief)
+		log_info("spool: removed %u unfinished or finished files",
+		    r->removed);
+	return sd;
+}
+
 struct spool_dir *
 spool_open(const char *state_dir, int (*used)(const char *name, void *arg),
     void (*dead)(const char *instance, void *arg), void *arg)
 {
 	struct recovery r = { used, dead, arg, 0 };
-	struct spool_dir *sd;
 
-	if ((sd = open_dirs(state_dir, true)) == NULL)
-		return NULL;
-	if (start(sd, &r) == -1) {
-		log_warn("spool: %s/spool", state_dir);
-		spool_close(sd);
-		return NULL;
-	}
-	if (r.removed > 0)
-		log_info("spool: removed %u unfinished or finished files",
-		    r.removed);
-	return sd;
+	return open_instance(state_dir, false, &r);
+}
+
+struct spool_dir *
+spool_open_brief(const char *state_dir,
+    int (*used)(const char *name, void *arg),
+    void (*dead)(const char *instance, void *arg), void *arg)
+{
+	struct recovery r = { used, dead, arg, 0 };
+
+	return open_instance(state_dir, true, &r);
 }
 
 struct spool_dir *
 spool_open_read(const char *state_dir)
 {
 	return open_dirs(state_dir, false);
+}
+
+/*
+ * The lock of a brief instance: nothing is left of it that would need one,
+ * unless it retired a file, which goes some time after now.
+ */
+static void
+leave(struct spool_dir *sd)
+{
+	char lock[SPOOL_INSTANCE_LEN + sizeof(LOCK_SUFFIX)];
+
+	snprintf(lock, sizeof(lock), "%s" LOCK_SUFFIX, sd->instance);
+	if (sd->first != NULL)
+		futimens(sd->lock, NULL);
+	else
+		unlinkat(sd->dir, lock, 0);
 }
 
 void
@@ -255,6 +324,8 @@ spool_close(struct spool_dir *sd)
 
 	if (sd == NULL)
 		return;
+	if (sd->brief && sd->lock != -1)
+		leave(sd);
 	while ((t = sd->first) != NULL) {
 		sd->first = t->next;
 		free(t);

@@ -50,6 +50,16 @@ struct spool;
 struct spool_dir *spool_open(const char *state_dir,
     int (*used)(const char *name, void *arg),
     void (*dead)(const char *instance, void *arg), void *arg);
+/*
+ * The same for a process that writes one body or two and ends (CGI).  Nothing
+ * that takes long in a large spool: ready/ and incoming/ are not looked
+ * through, only the few files that an instance like this may have are sought of
+ * those that ended SPOOL_GRACE seconds ago or earlier.  spool_close takes the
+ * instance away, unless it has retired a file.
+ */
+struct spool_dir *spool_open_brief(const char *state_dir,
+    int (*used)(const char *name, void *arg),
+    void (*dead)(const char *instance, void *arg), void *arg);
 /* Open for reading only: no instance, nothing is cleaned. */
 struct spool_dir *spool_open_read(const char *state_dir);
 void spool_close(struct spool_dir *sd);

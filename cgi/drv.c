@@ -35,13 +35,13 @@ struct shared {
 	struct spool_dir *spool;
 	struct gate *gate;
 	struct instantiate *instantiate; /* NULL: nothing is configured */
+	bool once; /* CGI: made when it is asked for */
 };
 
 /* One thread's own. */
 struct state {
 	struct reads reads;
-	struct gate *gate;
-	struct instantiate *instantiate;
+	struct shared *shared;
 };
 
 static int
@@ -185,6 +185,37 @@ answer(struct state *st, struct request *r, enum instantiate_rc rc,
 	    "the server's: see its log");
 }
 
+/* The derivations' store directory must be what it always was. */
+static void
+pin_store_dir(const struct conf *conf)
+{
+	struct buf actual = BUF_INIT;
+	struct index *ix;
+	int rc;
+
+	if ((ix = index_open(conf->state_dir, INDEX_WRITE)) == NULL)
+		exit(1);
+	rc = index_pin_store_dir(ix, CACHE_DRV, conf->store_dir, &actual);
+	if (rc == 0)
+		fatalx("the store directory is %s, but the derivations here "
+		       "are of %s: put it back, or use another state_dir",
+		    conf->store_dir, buf_str(&actual));
+	if (rc == -1)
+		exit(1);
+	buf_free(&actual);
+	index_close(ix);
+}
+
+/* What an instantiation needs. */
+static void
+begin(struct shared *sh)
+{
+	pin_store_dir(sh->conf);
+	if (sh->conf->nfiles > 0 &&
+	    (sh->instantiate = instantiate_new(sh->conf, sh->store)) == NULL)
+		fatalx("derivations can't be instantiated, see above");
+}
+
 static int
 put_instantiate(void *state, struct request *r)
 {
@@ -208,10 +239,12 @@ put_instantiate(void *state, struct request *r)
 		return reply_text(r, 400, "attr is no attribute path");
 	if (request_skip(r, BODY_MAX) == -1)
 		return reply_text(r, 413, "the body is too large");
-	if (st->instantiate == NULL)
+	if (st->shared->once)
+		begin(st->shared);
+	if (st->shared->instantiate == NULL)
 		return answer(st, r, INSTANTIATE_NO_FILE, NULL, file);
 	rc = instantiate_run(
-	    st->instantiate, st->reads.index, r, file, attr, &result);
+	    st->shared->instantiate, st->reads.index, r, file, attr, &result);
 	log_info("instantiate %s %s: %s", file, attr,
 	    rc == INSTANTIATE_OK	    ? result.base
 		: rc == INSTANTIATE_FAILED  ? "failed"
@@ -238,7 +271,8 @@ authorize(void *state, struct request *r, unsigned int scope)
 	struct token token;
 	int status;
 
-	status = gate_authorize(st->gate, st->reads.index, r, scope, &token);
+	status =
+	    gate_authorize(st->shared->gate, st->reads.index, r, scope, &token);
 	if (status == 0)
 		index_token_used(st->reads.index, &token, (int64_t)time(NULL));
 	return status;
@@ -257,8 +291,7 @@ state_new(void *arg)
 	st->reads.store = sh->store;
 	st->reads.spool = sh->spool;
 	st->reads.index = index_open(sh->conf->state_dir, INDEX_WRITE);
-	st->gate = sh->gate;
-	st->instantiate = sh->instantiate;
+	st->shared = sh;
 	if (st->reads.index == NULL) {
 		free(st);
 		return NULL;
@@ -284,33 +317,12 @@ stopping(void *arg)
 		instantiate_stop(sh->instantiate);
 }
 
-/* The derivations' store directory must be what it always was. */
-static void
-pin_store_dir(const struct conf *conf)
-{
-	struct buf actual = BUF_INIT;
-	struct index *ix;
-	int rc;
-
-	if ((ix = index_open(conf->state_dir, INDEX_WRITE)) == NULL)
-		exit(1);
-	rc = index_pin_store_dir(ix, CACHE_DRV, conf->store_dir, &actual);
-	if (rc == 0)
-		fatalx("the store directory is %s, but the derivations here "
-		       "are of %s: put it back, or use another state_dir",
-		    conf->store_dir, buf_str(&actual));
-	if (rc == -1)
-		exit(1);
-	buf_free(&actual);
-	index_close(ix);
-}
-
 static int
 run(const struct conf *given, int fd)
 {
 	/* All this program does is about one store directory. */
 	struct conf conf = *given;
-	struct shared sh = { .conf = &conf };
+	struct shared sh = { .conf = &conf, .once = fd == FCGI_CGI };
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = given->public_reads ? SCOPE_PULL : 0,
@@ -330,17 +342,15 @@ run(const struct conf *given, int fd)
 		    conf.state_dir);
 	if ((sh.gate = gate_new()) == NULL)
 		fatalx("no memory");
-	pin_store_dir(&conf);
-	if (conf.nfiles > 0) {
-		sh.instantiate = instantiate_new(&conf, sh.store);
-		if (sh.instantiate == NULL)
-			fatalx("derivations can't be instantiated, see above");
-		/* Those that wait for evaluations keep none from reading. */
-		threads += instantiate_threads(&conf);
+	if (!sh.once) {
+		begin(&sh);
+		log_info("serving derivations for stores in %s, %zu files to "
+			 "instantiate",
+		    conf.store_dir, conf.nfiles);
 	}
-	log_info("serving derivations for stores in %s, %zu files to "
-		 "instantiate",
-	    conf.store_dir, conf.nfiles);
+	/* Those that wait for evaluations keep none from reading. */
+	if (conf.nfiles > 0)
+		threads += instantiate_threads(&conf);
 	if (fcgi_serve(&prog, fd, threads, (unsigned int)conf.stop_timeout) ==
 	    -1)
 		return 1;

@@ -2,10 +2,12 @@
 
 #include "file.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -191,6 +193,27 @@ file_create(int dir, const char *name, const void *p, size_t n, mode_t mode)
 	if (write_new(dir, name, p, n, mode) == -1)
 		return -1;
 	return dir == AT_FDCWD ? 0 : file_sync_dir(dir);
+}
+
+int
+file_lock_one(int dir, const char *prefix, uint64_t n)
+{
+	char name[64];
+	uint64_t i;
+	int fd;
+
+	for (i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%s.%" PRIu64, prefix, i);
+		fd = openat(
+		    dir, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd == -1)
+			return -1;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		close(fd);
+	}
+	errno = EWOULDBLOCK;
+	return -1;
 }
 
 int

@@ -48,6 +48,13 @@ int file_replace(
 int file_create(
     int dir, const char *name, const void *p, size_t n, mode_t mode);
 
+/*
+ * Take the lock (flock) of one of the files prefix.0 to prefix.(n - 1) under
+ * dir, made when missing: a descriptor that holds it until it is closed.  -1
+ * with EWOULDBLOCK when others hold them all.
+ */
+int file_lock_one(int dir, const char *prefix, uint64_t n);
+
 /* Open directory name under dir (AT_FDCWD: as a path), made when missing. */
 int file_open_dir(int dir, const char *name, mode_t mode, bool create);
 

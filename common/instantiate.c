@@ -3,12 +3,15 @@
 #include "instantiate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "file.h"
 #include "instantiate_nix.h"
 #include "log.h"
 #include "proc.h"
@@ -36,10 +39,10 @@ struct run {
 struct instantiate {
 	const struct conf *conf;
 	struct nix *nix;
+	int slots; /* a directory of locks that processes share */
 	pthread_mutex_t lock; /* of all below, and of all runs */
 	pthread_cond_t changed;
 	struct run *runs;
-	uint64_t requests; /* open ones */
 	uint64_t running;
 	uint64_t tickets;
 	bool stopping;
@@ -53,6 +56,21 @@ struct driver {
 	bool gone;
 };
 
+static int
+open_slots(const struct conf *conf)
+{
+	int state, dir = -1;
+
+	state = file_open_dir(AT_FDCWD, conf->drv_state_dir, 0, false);
+	if (state != -1) {
+		dir = file_open_dir(state, "slots", 0700, true);
+		close(state);
+	}
+	if (dir == -1)
+		log_warn("%s/slots", conf->drv_state_dir);
+	return dir;
+}
+
 struct instantiate *
 instantiate_new(const struct conf *conf, struct asset_store *store)
 {
@@ -62,7 +80,9 @@ instantiate_new(const struct conf *conf, struct asset_store *store)
 	if ((in = calloc(1, sizeof(*in))) == NULL)
 		return NULL;
 	in->conf = conf;
-	if ((in->nix = nix_new(conf, store)) == NULL) {
+	if ((in->nix = nix_new(conf, store)) == NULL ||
+	    (in->slots = open_slots(conf)) == -1) {
+		nix_free(in->nix);
 		free(in);
 		return NULL;
 	}
@@ -81,6 +101,7 @@ instantiate_free(struct instantiate *in)
 		return;
 	pthread_cond_destroy(&in->changed);
 	pthread_mutex_destroy(&in->lock);
+	close(in->slots);
 	nix_free(in->nix);
 	free(in);
 }
@@ -212,15 +233,20 @@ go_on(void *arg)
 	return yes;
 }
 
-/* Wait for the run's turn; the lock is held.  OK when it may start. */
+/*
+ * Wait for the run's turn, here and among all processes; the lock is held.  OK
+ * when it may start, until *slot is closed.
+ */
 static enum instantiate_rc
-wait_turn(struct driver *d)
+wait_turn(struct driver *d, int *slot)
 {
 	struct instantiate *in = d->in;
 	struct timespec deadline;
 
 	proc_deadline(in->conf->drv_timeout, &deadline);
-	while (!run_is_next(in, d->run)) {
+	while (!run_is_next(in, d->run) ||
+	    (*slot = file_lock_one(in->slots, "run", in->conf->drv_jobs)) ==
+		-1) {
 		if (in->stopping)
 			return INSTANTIATE_STOPPING;
 		if (!d->gone && request_gone(d->r)) {
@@ -248,8 +274,9 @@ drive(struct instantiate *in, struct run *run, struct index *ix,
 		.arg = &d };
 	struct instantiated result = { .base = "" };
 	enum instantiate_rc rc;
+	int slot = -1;
 
-	if ((rc = wait_turn(&d)) == INSTANTIATE_OK) {
+	if ((rc = wait_turn(&d, &slot)) == INSTANTIATE_OK) {
 		run->running = true;
 		in->running++;
 		pthread_mutex_unlock(&in->lock);
@@ -259,6 +286,8 @@ drive(struct instantiate *in, struct run *run, struct index *ix,
 		if (rc == INSTANTIATE_GONE && in->stopping)
 			rc = INSTANTIATE_STOPPING;
 	}
+	if (slot != -1)
+		close(slot);
 	run->rc = rc;
 	run->result = result; /* the run's now */
 	run->done = true;
@@ -300,14 +329,21 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 	enum instantiate_rc rc = INSTANTIATE_OK;
 	struct run *run = NULL;
 	bool joined = true;
+	int seat;
 
 	memset(result, 0, sizeof(*result));
 	if (conf_file_find(in->conf, file) == NULL)
 		return INSTANTIATE_NO_FILE;
+	/* Other processes' requests count: each of a CGI is one. */
+	seat = file_lock_one(in->slots, "seat", instantiate_threads(in->conf));
+	if (seat == -1 && errno != EWOULDBLOCK) {
+		log_warn("%s/slots", in->conf->drv_state_dir);
+		return INSTANTIATE_ERROR;
+	}
 	pthread_mutex_lock(&in->lock);
 	if (in->stopping)
 		rc = INSTANTIATE_STOPPING;
-	else if (in->requests >= instantiate_threads(in->conf))
+	else if (seat == -1)
 		rc = INSTANTIATE_BUSY;
 	else if ((run = run_find(in, file, attr)) == NULL) {
 		joined = false;
@@ -315,7 +351,6 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 			rc = INSTANTIATE_ERROR;
 	}
 	if (rc == INSTANTIATE_OK) {
-		in->requests++;
 		run->threads++;
 		run->clients++;
 		if (joined) {
@@ -328,8 +363,9 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 		if (run->done && rc == run->rc)
 			rc = copy_result(run, result);
 		run_leave(run);
-		in->requests--;
 	}
 	pthread_mutex_unlock(&in->lock);
+	if (seat != -1)
+		close(seat);
 	return rc;
 }

@@ -4,10 +4,11 @@
  * state_dir/drvs, enter it into the index as the cache "drv".
  *
  * Evaluations are child processes (proc.h) in an environment made here, with a
- * Nix store of their own under drv_state_dir.  At most drv_jobs run at once;
- * identical requests share one run; requests beyond drv_jobs + drv_queue are
- * refused.  A run is killed when the last of the clients that wait for it has
- * gone.
+ * Nix store of their own under drv_state_dir.  At most drv_jobs run at once and
+ * requests beyond drv_jobs + drv_queue are refused, counting all processes that
+ * share drv_state_dir (locks in its slots/); identical requests to one process
+ * share one run.  A run is killed when the last of the clients that wait for it
+ * has gone.
  *
  * INVARIANT: a derivation is in the index only when its whole closure is, each
  * path signed by our key, its NAR's bytes in drvs/ read back and right, and

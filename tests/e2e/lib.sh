@@ -7,6 +7,7 @@
 # it is but for paths and port.  Everything started is stopped, by its process
 # id, and $W removed when the test ends, however it ends.
 #
+# MODE=cgi (not fastcgi, or nothing): no program runs, see cgi.sh.
 # E2E_KEEP=1 keeps $W, TMPNIX_WRAP is put in front of the programs (valgrind).
 
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
@@ -22,6 +23,7 @@ export LC_ALL PATH
 
 W=$(mktemp -d "${TMPDIR:-/tmp}/tmpnix-e2e.XXXXXX") || exit 1
 failures=0 checks=0
+WEB=${WEB:-nginx} MODE=${MODE:-fastcgi}
 nginx_pid='' cache_pid='' upload_pid='' drv_pid='' other_pids=''
 
 # shellcheck disable=SC2317 # (called by the trap)
@@ -198,6 +200,13 @@ nginx_make() {
 		sed -e 's|^\(.*\)#\(include .*body_stream\)|\1\2|' \
 		    -e 's|^\(.*\)\(include .*body_file\)|\1#\2|' "$f" >"$f.new"
 		mv "$f.new" "$f"
+	fi
+	if [ "$MODE" = cgi ]; then
+		f=$W/nginx/tmpnix.conf
+		sed -e 's|^#\(include .*programs_cgi\)|\1|' \
+		    -e 's|^\(include .*programs_fastcgi\)|#\1|' "$f" >"$f.new"
+		mv "$f.new" "$f"
+		cgi_make "$W/nginx/tmpnix_programs_cgi.conf"
 	fi
 	if [ "${READS-public}" = private ]; then
 		f=$W/nginx/tmpnix.conf
@@ -456,3 +465,8 @@ raw_start() {
 	' >"$W/raw" &
 	raw_pid=$!
 }
+
+if [ "$MODE" = cgi ]; then
+	# shellcheck source=tests/e2e/cgi.sh
+	. "$top_srcdir/tests/e2e/cgi.sh"
+fi

@@ -262,6 +262,11 @@ static const char *const sql[ST_MAX] = {
 			   " WHERE spool IS NOT NULL",
 	[ST_ASSET_ERROR] =
 	    "SELECT last_error FROM asset WHERE cache = ?1 AND key = ?2",
+	[ST_WAITING_EACH] =
+	    "SELECT key, state, next_attempt, substr(last_error, 1, 255)"
+	    " FROM asset"
+	    " WHERE cache = ?1 AND state <> 'stored'"
+	    " ORDER BY state = 'failed' DESC, next_attempt, id LIMIT ?2",
 	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
 
 	[ST_STATUS_ASSET] = "SELECT state, count(*), sum(size), min(created)"
@@ -412,9 +417,12 @@ index_column_digest(sqlite3_stmt *st, int at, struct digest *d)
 		memcpy(d->b, p, DIGEST_BYTES);
 }
 
-static enum asset_state
-state_from_text(const char *s)
+enum asset_state
+index_column_state(sqlite3_stmt *st, int at)
 {
+	char s[16];
+
+	index_column_text(st, at, s, sizeof(s));
 	switch (s[0]) {
 	case 's':
 		return s[1] == 'p' ? ASSET_SPOOLED : ASSET_STORED;
@@ -428,14 +436,12 @@ state_from_text(const char *s)
 int
 index_column_asset(sqlite3_stmt *st, struct asset_row *row)
 {
-	char state[16];
 	const unsigned char *url;
 
 	memset(row, 0, sizeof(*row));
 	row->id = sqlite3_column_int64(st, 0);
 	index_column_text(st, 1, row->key, sizeof(row->key));
-	index_column_text(st, 2, state, sizeof(state));
-	row->state = state_from_text(state);
+	row->state = index_column_state(st, 2);
 	row->size = (uint64_t)sqlite3_column_int64(st, 3);
 	index_column_digest(st, 4, &row->sha256);
 	index_column_text(st, 5, row->spool, sizeof(row->spool));
@@ -829,7 +835,6 @@ index_status(struct index *ix, const char *cache, struct index_status *stat)
 {
 	sqlite3_stmt *st;
 	enum asset_state s;
-	char state[16];
 	int64_t oldest;
 	int rc;
 
@@ -838,8 +843,7 @@ index_status(struct index *ix, const char *cache, struct index_status *stat)
 		return -1;
 	index_bind_text(st, 1, cache);
 	while ((rc = db_step(ix->db, st)) == 1) {
-		index_column_text(st, 0, state, sizeof(state));
-		s = state_from_text(state);
+		s = index_column_state(st, 0);
 		stat->state[s].count = (uint64_t)sqlite3_column_int64(st, 1);
 		stat->state[s].bytes = (uint64_t)sqlite3_column_int64(st, 2);
 		oldest = sqlite3_column_int64(st, 3);

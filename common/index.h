@@ -235,6 +235,21 @@ int index_retry(struct index *ix, const char *cache, const char *key);
 int index_asset_error(
     struct index *ix, const char *cache, const char *key, struct buf *why);
 
+/* An object that is not stored. */
+struct index_waiting {
+	char key[KEY_MAX + 1];
+	enum asset_state state;
+	int64_t next_attempt; /* spooled: not before then; may be past */
+	char why[256]; /* the last attempt's failure; "" */
+};
+
+/*
+ * Call each for at most max of them, those that failed first, then by their
+ * time.  Stops when it returns non-zero.
+ */
+int index_waiting_each(struct index *ix, const char *cache, uint64_t max,
+    int (*each)(const struct index_waiting *w, void *arg), void *arg);
+
 /* Bytes of all that has a spool file: 0. */
 int index_spool_bytes(struct index *ix, uint64_t *bytes);
 

@@ -35,6 +35,7 @@ enum statement {
 	ST_RETRY_KEY,
 	ST_SPOOL_BYTES,
 	ST_ASSET_ERROR,
+	ST_WAITING_EACH,
 	ST_SPOOL_USED,
 	ST_STATUS_ASSET,
 	ST_STATUS_PATH,
@@ -78,6 +79,7 @@ int index_run(struct index *ix, sqlite3_stmt *st);
 
 /* Column at as a C string of less than size bytes: "" when NULL or longer. */
 void index_column_text(sqlite3_stmt *st, int at, char *out, size_t size);
+enum asset_state index_column_state(sqlite3_stmt *st, int at);
 void index_column_digest(sqlite3_stmt *st, int at, struct digest *d);
 
 /* Rows of a path and of its references; on path, errors by a conflict. */

@@ -266,6 +266,30 @@ index_asset_error(
 }
 
 int
+index_waiting_each(struct index *ix, const char *cache, uint64_t max,
+    int (*each)(const struct index_waiting *w, void *arg), void *arg)
+{
+	struct index_waiting w;
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_WAITING_EACH)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, (int64_t)max);
+	while ((rc = db_step(ix->db, st)) == 1) {
+		index_column_text(st, 0, w.key, sizeof(w.key));
+		w.state = index_column_state(st, 1);
+		w.next_attempt = sqlite3_column_int64(st, 2);
+		index_column_text(st, 3, w.why, sizeof(w.why));
+		if (each(&w, arg) != 0)
+			break;
+	}
+	index_done(st);
+	return rc == -1 ? -1 : 0;
+}
+
+int
 index_spool_used(struct index *ix, const char *name)
 {
 	sqlite3_stmt *st;

@@ -41,6 +41,8 @@ struct relay {
 	pthread_cond_t cond; /* there may be work */
 	pthread_cond_t change; /* something was stored, or failed */
 	uint64_t changes;
+	size_t carrying; /* threads that claim or carry */
+	bool idle; /* the last to look found nothing, and none carries */
 	bool woken;
 	bool stopping;
 	bool joined; /* no worker is left */
@@ -391,6 +393,27 @@ carry(struct relay *re, struct index *ix, struct item *items,
 	return (int)n;
 }
 
+/* carry, with a look at whether anybody finds anything. */
+static int
+carry_some(struct relay *re, struct index *ix, struct item *items,
+    struct asset_row *rows)
+{
+	int n;
+
+	pthread_mutex_lock(&re->mutex);
+	re->carrying++;
+	re->idle = false;
+	pthread_mutex_unlock(&re->mutex);
+	n = carry(re, ix, items, rows);
+	pthread_mutex_lock(&re->mutex);
+	re->carrying--;
+	re->idle = n <= 0 && re->carrying == 0;
+	if (re->idle)
+		pthread_cond_broadcast(&re->change);
+	pthread_mutex_unlock(&re->mutex);
+	return n;
+}
+
 /* Wait until there may be something to do; false when it is time to stop. */
 static bool
 wait_for_work(struct relay *re)
@@ -432,7 +455,7 @@ work(void *arg)
 		goto out;
 	}
 	do {
-		while (!is_stopping(re) && carry(re, ix, items, rows) > 0)
+		while (!is_stopping(re) && carry_some(re, ix, items, rows) > 0)
 			;
 		spool_reap(re->spool, (int64_t)time(NULL));
 	} while (wait_for_work(re));
@@ -566,6 +589,26 @@ wait_change(struct relay *re, uint64_t *seen)
 			break;
 	*seen = re->changes;
 	pthread_mutex_unlock(&re->mutex);
+}
+
+bool
+relay_wait_idle(struct relay *re)
+{
+	struct timespec until;
+	uint64_t seen;
+	bool idle;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 1;
+	pthread_mutex_lock(&re->mutex);
+	seen = re->changes;
+	while (!re->idle && re->changes == seen)
+		if (pthread_cond_timedwait(&re->change, &re->mutex, &until) ==
+		    ETIMEDOUT)
+			break;
+	idle = re->idle;
+	pthread_mutex_unlock(&re->mutex);
+	return idle;
 }
 
 void

@@ -66,6 +66,12 @@ enum relay_outcome relay_wait(struct relay *re, struct index *ix,
 /* Wait for any change, or for a second at most.  re NULL: for a second. */
 void relay_wait_change(struct relay *re);
 
+/*
+ * Wait for any change, or for a second at most: true when all threads have
+ * found that there is nothing to carry now.
+ */
+bool relay_wait_idle(struct relay *re);
+
 /* Seconds until attempt number attempts + 1; random, 0 <= random < 2^32, adds
  * up to a quarter. */
 int64_t relay_delay(int64_t attempts, uint32_t random);

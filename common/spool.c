@@ -628,13 +628,18 @@ take_retired(struct spool_dir *sd, int64_t now)
 	return t;
 }
 
-void
+bool
 spool_reap(struct spool_dir *sd, int64_t now)
 {
 	struct retired *t;
+	bool left;
 
 	while ((t = take_retired(sd, now)) != NULL) {
 		spool_remove(sd, t->name);
 		free(t);
 	}
+	pthread_mutex_lock(&sd->mutex);
+	left = sd->first != NULL;
+	pthread_mutex_unlock(&sd->mutex);
+	return left;
 }

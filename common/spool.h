@@ -125,10 +125,10 @@ void spool_remove(const struct spool_dir *sd, const char *name);
  * Remove a committed body that no row names any more, but not yet: a web
  * server may have been told its name a moment ago and open it now.  spool_reap
  * removes those that were retired SPOOL_GRACE seconds before now, or earlier;
- * what is not reaped goes at the next start.
+ * what is not reaped goes at the next start.  Returns whether any is left.
  */
 #define SPOOL_GRACE 10
 void spool_retire(struct spool_dir *sd, const char *name, int64_t now);
-void spool_reap(struct spool_dir *sd, int64_t now);
+bool spool_reap(struct spool_dir *sd, int64_t now);
 
 #endif

@@ -42,40 +42,38 @@ shown(const struct status *st, size_t i)
 	return false;
 }
 
-/* "17 B", "1.4 GiB"; a buffer of 32. */
-static const char *
-human_size(uint64_t bytes, char out[32])
+const char *
+tool_size(uint64_t bytes, char out[TOOL_SIZE_LEN + 1])
 {
 	static const char units[] = "KMGTPE";
 	double v = (double)bytes;
 	size_t u = 0;
 
 	if (bytes < 1024) {
-		snprintf(out, 32, "%" PRIu64 " B", bytes);
+		snprintf(out, TOOL_SIZE_LEN + 1, "%" PRIu64 " B", bytes);
 		return out;
 	}
 	for (v /= 1024; v >= 1023.95 && units[u + 1] != '\0'; u++)
 		v /= 1024;
-	snprintf(out, 32, "%.1f %ciB", v, units[u]);
+	snprintf(out, TOOL_SIZE_LEN + 1, "%.1f %ciB", v, units[u]);
 	return out;
 }
 
-/* "42 s", "3 h 12 min"; a buffer of 64. */
-static const char *
-human_age(int64_t s, char out[64])
+const char *
+tool_age(int64_t s, char out[TOOL_AGE_LEN + 1])
 {
 	if (s < 0)
 		s = 0;
 	if (s < 60)
-		snprintf(out, 64, "%" PRId64 " s", s);
+		snprintf(out, TOOL_AGE_LEN + 1, "%" PRId64 " s", s);
 	else if (s < 3600)
-		snprintf(out, 64, "%" PRId64 " min", s / 60);
+		snprintf(out, TOOL_AGE_LEN + 1, "%" PRId64 " min", s / 60);
 	else if (s < 86400)
-		snprintf(out, 64, "%" PRId64 " h %" PRId64 " min", s / 3600,
-		    s % 3600 / 60);
+		snprintf(out, TOOL_AGE_LEN + 1, "%" PRId64 " h %" PRId64 " min",
+		    s / 3600, s % 3600 / 60);
 	else
-		snprintf(out, 64, "%" PRId64 " d %" PRId64 " h", s / 86400,
-		    s % 86400 / 3600);
+		snprintf(out, TOOL_AGE_LEN + 1, "%" PRId64 " d %" PRId64 " h",
+		    s / 86400, s % 86400 / 3600);
 	return out;
 }
 
@@ -94,13 +92,13 @@ print_cache(const char *name, const struct index_status *c, int64_t now)
 	size_t s;
 
 	printf("%s\n  %-9s %9" PRIu64 "  %s of NARs\n", name, "paths", c->paths,
-	    human_size(c->nar_bytes, size));
+	    tool_size(c->nar_bytes, size));
 	for (s = 0; s < nitems(states); s++)
 		printf("  %-9s %9" PRIu64 "  %s\n", states[s],
-		    c->state[s].count, human_size(c->state[s].bytes, size));
+		    c->state[s].count, tool_size(c->state[s].bytes, size));
 	if (c->oldest != 0)
 		printf("  oldest not stored: %s\n",
-		    human_age(now - c->oldest, age));
+		    tool_age(now - c->oldest, age));
 	if (c->last_error[0] != '\0') {
 		printf("  last error: ");
 		print_clean(c->last_error_key);
@@ -120,7 +118,7 @@ print_text(const struct status *st)
 		if (shown(st, i))
 			print_cache(caches[i], &st->cache[i], st->now);
 	printf("%s\n  free      %s%s\n", st->conf->state_dir,
-	    human_size(st->free_bytes, size),
+	    tool_size(st->free_bytes, size),
 	    st->free_bytes < st->conf->spool_min_free
 		? "  (below spool_min_free: uploads are refused)"
 		: "");

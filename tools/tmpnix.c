@@ -82,6 +82,16 @@ static const struct command commands[] = {
 	    "  --json  one JSON object: bytes, seconds\n"
 	    "\n"
 	    "The exit status is 1 when an object failed.\n" },
+	{ "relay", relay_run, "[--retry-failed] [--timeout TIME]",
+	    "carry what is spooled into the asset store",
+	    "  --retry-failed  start over with what failed or waits for its "
+	    "next try\n"
+	    "  --timeout TIME  end after TIME, such as 10m, whatever is left\n"
+	    "\n"
+	    "For cron where tmpnix-upload runs as CGI or is stopped; where it\n"
+	    "runs it does no harm.  Ends when nothing can be carried just "
+	    "now.\n"
+	    "The exit status is 1 when something is not stored then.\n" },
 	{ "retry", retry_run, "[KEY ...]",
 	    "start over with what the asset store refused",
 	    "Without a KEY it is all that failed or waits for another try.\n"

@@ -37,6 +37,7 @@ int token_revoke_run(struct tool *t, int argc, char **argv);
 int sign_run(struct tool *t, int argc, char **argv);
 int log_run(struct tool *t, int argc, char **argv);
 int status_run(struct tool *t, int argc, char **argv);
+int relay_run(struct tool *t, int argc, char **argv);
 int retry_run(struct tool *t, int argc, char **argv);
 
 /*
@@ -66,6 +67,14 @@ struct index *tool_index(struct tool *t, enum index_mode mode);
 /* ISO 8601 in UTC, "never" for 0. */
 #define TOOL_TIME_LEN 20
 const char *tool_time(int64_t when, char out[TOOL_TIME_LEN + 1]);
+
+/* "17 B", "1.4 GiB" */
+#define TOOL_SIZE_LEN 31
+const char *tool_size(uint64_t bytes, char out[TOOL_SIZE_LEN + 1]);
+
+/* "42 s", "3 h 12 min" */
+#define TOOL_AGE_LEN 63
+const char *tool_age(int64_t seconds, char out[TOOL_AGE_LEN + 1]);
 
 /*
  * Append what the URL of a configuration has as its host, without port and

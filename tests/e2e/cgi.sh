@@ -50,3 +50,38 @@ settled() {
 	[ "$(sql "SELECT count(*) FROM asset WHERE state <> 'stored'")" = 0 ] &&
 	    [ -z "$(find "$S/spool/incoming" -type f)" ]
 }
+
+# lighttpd and its mod_cgi.
+lighttpd_cgi_make() {
+	mkdir -p "$W/lighttpd" "$W/tmp/lighttpd" "$W/www"
+	f=$W/lighttpd/tmpnix.conf
+	sed -e "s|/var/lib/tmpnix/|$S/|g" -e "s|/etc/tmpnix/lighttpd/|$W/lighttpd/|g" \
+	    "$top_srcdir/conf/lighttpd/tmpnix_cgi.conf" >"$f"
+	cgi_make "$f"
+	cat >"$W/lighttpd/lighttpd.conf" <<EOT
+server.port = $port
+server.bind = "127.0.0.1"
+server.modules = ( "mod_alias", "mod_redirect", "mod_accesslog" )
+server.document-root = "$W/www"
+server.errorlog = "$W/log/lighttpd-error.log"
+server.breakagelog = "$W/log/cgi.log"
+accesslog.filename = "$W/log/access.log"
+server.upload-dirs = ( "$W/tmp/lighttpd" )
+server.pid-file = "$W/tmp/lighttpd.pid"
+mimetype.assign = ( ".html" => "text/plain" )
+include "$W/lighttpd/tmpnix.conf"
+${LIGHTTPD_EXTRA-}
+EOT
+}
+if [ "$WEB" = lighttpd ]; then
+	nginx_make() {
+		lighttpd_cgi_make
+	}
+	nginx_start() {
+		lighttpd -D -f "$W/lighttpd/lighttpd.conf" \
+		    >"$W/log/lighttpd.log" 2>&1 </dev/null &
+		nginx_pid=$!
+		until_true 20 curl -q -s -o /dev/null -m 5 "$U/x" ||
+		    stop "lighttpd does not answer"
+	}
+fi

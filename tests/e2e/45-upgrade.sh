@@ -59,7 +59,7 @@ rx() {
 }
 client() {
 	[ ! -e "$W/root" ] || chmod -R u+w "$W/root"
-	rm -rf "$W/root" "$W/home"
+	rm -rf "$W/root" "${W:?}/home"
 	mkdir -p "$W/root" "$W/home" "$W/conf"
 	cat >"$W/conf/nix.conf" <<EOF
 experimental-features = nix-command
@@ -235,7 +235,7 @@ while [ $killed -lt 5 ] && [ $n -lt 60 ]; do
 		schema "$W/race/index.db" | cmp -s - "$W/schema.before" ||
 		    bad=$((bad + 1))
 		;;
-	$NOW) done=$((done + 1)) ;;
+	"$NOW") done=$((done + 1)) ;;
 	*) bad=$((bad + 1)) ;;
 	esac
 	[ "$(sqlite3 "$W/race/index.db" 'PRAGMA quick_check')" = ok ] ||

@@ -90,7 +90,7 @@ state_free(void *state)
 }
 
 static int
-run(const struct conf *conf, int fd)
+run(const struct conf *conf, struct listener *l)
 {
 	struct shared sh = { .conf = conf };
 	struct index *ix;
@@ -115,10 +115,10 @@ run(const struct conf *conf, int fd)
 		    conf->state_dir);
 	if ((sh.gate = gate_new()) == NULL)
 		fatalx("no memory");
-	if (fd != FCGI_CGI)
+	if (l != NULL)
 		log_info("serving %s/cache for stores in %s", conf->url,
 		    conf->store_dir);
-	if (fcgi_serve(&prog, fd, conf->threads,
+	if (fcgi_serve(&prog, l, conf->threads,
 		(unsigned int)conf->stop_timeout) == -1)
 		return 1;
 	spool_close(sh.spool);

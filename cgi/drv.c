@@ -318,11 +318,11 @@ stopping(void *arg)
 }
 
 static int
-run(const struct conf *given, int fd)
+run(const struct conf *given, struct listener *l)
 {
 	/* All this program does is about one store directory. */
 	struct conf conf = *given;
-	struct shared sh = { .conf = &conf, .once = fd == FCGI_CGI };
+	struct shared sh = { .conf = &conf, .once = l == NULL };
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = given->public_reads ? SCOPE_PULL : 0,
@@ -351,7 +351,7 @@ run(const struct conf *given, int fd)
 	/* Those that wait for evaluations keep none from reading. */
 	if (conf.nfiles > 0)
 		threads += instantiate_threads(&conf);
-	if (fcgi_serve(&prog, fd, threads, (unsigned int)conf.stop_timeout) ==
+	if (fcgi_serve(&prog, l, threads, (unsigned int)conf.stop_timeout) ==
 	    -1)
 		return 1;
 	instantiate_free(sh.instantiate);

@@ -257,9 +257,9 @@ begin(struct shared *sh)
 }
 
 static int
-run(const struct conf *conf, int fd)
+run(const struct conf *conf, struct listener *l)
 {
-	struct shared sh = { .conf = conf, .once = fd == FCGI_CGI };
+	struct shared sh = { .conf = conf, .once = l == NULL };
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
@@ -269,6 +269,7 @@ run(const struct conf *conf, int fd)
 		.shared = &sh,
 		.authorize = authorize,
 	};
+	int left;
 
 	if ((sh.store = asset_store_open(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
@@ -279,11 +280,12 @@ run(const struct conf *conf, int fd)
 	else if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
 		fatalx("%s can't be read: has tmpnix init been run?",
 		    conf->state_dir);
-	if (fcgi_serve(&prog, fd, conf->threads,
-		(unsigned int)conf->stop_timeout) == -1)
+	left = fcgi_serve(
+	    &prog, l, conf->threads, (unsigned int)conf->stop_timeout);
+	if (left == -1)
 		return 1;
 	verifier_interrupt(sh.verifier); /* the relay may wait for it */
-	relay_stop(sh.relay);
+	relay_stop(sh.relay, (unsigned int)left);
 	verifier_stop(sh.verifier);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);

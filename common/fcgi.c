@@ -2,9 +2,9 @@
 
 #include "fcgi.h"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,17 +25,17 @@
 #include "log.h"
 #include "num.h"
 
-#define BACKLOG 1024
 /* Handlers keep their big buffers on the heap; SQLite asks for little. */
 #define STACK_BYTES ((size_t)512 << 10)
 #define HEADER_VALUE_MAX 2048
 #define SEND_CHUNK ((size_t)64 << 10)
-/* Ends a thread's waiting for a connection. */
-#define WAKE SIGUSR1
 /* An unread rest of up to this many bytes is read, to keep the connection. */
 #define DRAIN_MAX ((int64_t)64 << 10)
 /* The type of the record (FastCGI specification, 8). */
 #define FCGI_ABORT 2
+/* When told to stop: how often to look, and for the end: see stop_workers. */
+#define STOP_TICK_MS 10
+#define STOP_RESERVE_MS 5000
 
 /* How bytes come and go: over FastCGI, or by this process's stdin and stdout.
  */
@@ -81,15 +81,16 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	FCGX_Request fx;
+	int epoll; /* for while no connection is kept */
 	void *state;
-	atomic_bool busy; /* in a handler, or sending */
+	atomic_bool busy; /* reading a request, in a handler, or sending */
 	atomic_bool done;
 };
 
 struct server {
 	const struct fcgi_program *prog;
-	int fd;
-	sigset_t wake; /* WAKE alone */
+	struct listener *listener;
+	int stop_fd; /* readable as soon as stopping is set */
 	atomic_bool stopping;
 	atomic_uint requests;
 };
@@ -233,7 +234,7 @@ answer_at_exit(void)
 bool
 fcgi_is_cgi(void)
 {
-	return !fcgi_is_socket(STDIN_FILENO) &&
+	return !listen_is_socket(STDIN_FILENO) &&
 	    FCGX_GetParam("REQUEST_METHOD", environ) != NULL;
 }
 
@@ -811,7 +812,7 @@ serve(struct worker *w)
 	memset(&r, 0, sizeof(r));
 	r.fd = -1;
 	r.stopping = &w->server->stopping;
-	if (w->server->fd == FCGI_CGI) {
+	if (w->server->listener == NULL) {
 		r.wire = &cgi_wire;
 		r.envp = environ;
 	} else {
@@ -845,7 +846,7 @@ serve(struct worker *w)
 static int
 serve_cgi(const struct fcgi_program *prog)
 {
-	struct server srv = { .prog = prog, .fd = FCGI_CGI };
+	struct server srv = { .prog = prog };
 	struct worker w = { .server = &srv };
 
 	serve(&w);
@@ -856,40 +857,119 @@ serve_cgi(const struct fcgi_program *prog)
 
 /* Threads ---------------------------------------------------------------- */
 
+/* Events of a worker's epoll: which of the two descriptors. */
+enum { EVENT_LISTEN, EVENT_STOP };
+
+/*
+ * EPOLLEXCLUSIVE: a connection wakes one idle worker, not all of them.  Only
+ * descriptors of ours are added, so that an inherited socket's other users are
+ * not disturbed.
+ */
+static int
+watch(struct worker *w)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
+		.data.u32 = EVENT_LISTEN };
+	const struct server *srv = w->server;
+
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll == -1 ||
+	    epoll_ctl(w->epoll, EPOLL_CTL_ADD, listen_fd(srv->listener), &ev) ==
+		-1)
+		return -1;
+	ev.events = EPOLLIN;
+	ev.data.u32 = EVENT_STOP;
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, srv->stop_fd, &ev);
+}
+
+/* On a connection kept from the last request: false when told to stop. */
+static bool
+wait_kept(struct worker *w)
+{
+	struct pollfd fds[2] = {
+		{ .fd = w->fx.ipcFd, .events = POLLIN },
+		{ .fd = w->server->stop_fd, .events = POLLIN },
+	};
+
+	while (poll(fds, 2, -1) == -1)
+		if (errno != EINTR)
+			return false;
+	/* What was asked already is answered. */
+	return fds[0].revents != 0;
+}
+
+/*
+ * Wait until FCGX_Accept_r has something to do; false when it is time to end.
+ * It is called only then: it would wait where nothing but a signal or the end
+ * of the listening socket reaches it, and that socket may not be ours to end.
+ */
+static bool
+wait_request(struct worker *w)
+{
+	struct epoll_event ev;
+
+	if (w->fx.ipcFd >= 0) {
+		if (wait_kept(w))
+			return true;
+		FCGX_Free(&w->fx, 1);
+	}
+	while (epoll_wait(w->epoll, &ev, 1, -1) == -1)
+		if (errno != EINTR)
+			return false;
+	/* At the end connections that wait at our own socket are served. */
+	return !atomic_load(&w->server->stopping) ||
+	    !listen_is_inherited(w->server->listener);
+}
+
+/* FCGX_Accept_r returned rc: may the worker go on? */
+static bool
+accept_failed(const struct server *srv, int rc)
+{
+	switch (-rc) {
+	case EAGAIN: /* another was faster, or nobody comes any more */
+		return !atomic_load(&srv->stopping);
+	case EINTR:
+	case ECONNABORTED:
+		return true;
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+		errno = -rc;
+		log_warn("accept: pausing");
+		sleep(1);
+		return true;
+	}
+	if (!atomic_load(&srv->stopping)) {
+		errno = rc < 0 ? -rc : EIO;
+		log_warn("accept");
+		kill(getpid(), SIGTERM);
+	}
+	return false;
+}
+
 static void *
 work(void *arg)
 {
 	struct worker *w = arg;
 	struct server *srv = w->server;
-	bool clean;
+	bool clean, go_on = true;
 	int rc;
 
-	if (FCGX_InitRequest(&w->fx, srv->fd, FCGI_FAIL_ACCEPT_ON_INTR) != 0)
+	if (FCGX_InitRequest(&w->fx, listen_fd(srv->listener),
+		FCGI_FAIL_ACCEPT_ON_INTR) != 0)
 		fatalx("libfcgi: no memory");
-	while (!atomic_load(&srv->stopping)) {
-		/* Nothing but the waiting is interrupted. */
-		pthread_sigmask(SIG_UNBLOCK, &srv->wake, NULL);
+	while (go_on && wait_request(w)) {
+		atomic_store(&w->busy, true);
 		rc = FCGX_Accept_r(&w->fx);
-		pthread_sigmask(SIG_BLOCK, &srv->wake, NULL);
 		if (rc == 0) {
-			atomic_store(&w->busy, true);
 			clean = serve(w);
 			FCGX_Finish_r(&w->fx);
 			if (!clean || atomic_load(&srv->stopping))
 				FCGX_Free(&w->fx, 1);
-			atomic_store(&w->busy, false);
-		} else if (rc == -EMFILE || rc == -ENFILE) {
-			errno = -rc;
-			log_warn("accept: pausing");
-			sleep(1);
-		} else if (rc != -EINTR && rc != -ECONNABORTED) {
-			if (!atomic_load(&srv->stopping)) {
-				errno = rc < 0 ? -rc : EIO;
-				log_warn("accept");
-				raise(SIGTERM);
-			}
-			break;
-		}
+		} else
+			go_on = accept_failed(srv, rc);
+		atomic_store(&w->busy, false);
 	}
 	FCGX_Free(&w->fx, 1);
 	if (w->state != NULL)
@@ -910,7 +990,10 @@ start_workers(struct server *srv, struct worker *w, size_t n)
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	for (i = 0; i < n && rc == 0; i++) {
 		w[i].server = srv;
-		rc = pthread_create(&w[i].thread, &attr, work, &w[i]);
+		if (watch(&w[i]) == -1)
+			rc = errno;
+		else
+			rc = pthread_create(&w[i].thread, &attr, work, &w[i]);
 		w[i].started = rc == 0;
 	}
 	pthread_attr_destroy(&attr);
@@ -920,61 +1003,55 @@ start_workers(struct server *srv, struct worker *w, size_t n)
 	return -1;
 }
 
-static void
-woken(int sig)
+/* End the connections of requests that are being served; how many. */
+static size_t
+cut_workers(struct worker *w, size_t n, int how)
 {
-	(void)sig; /* accept(2) has failed with EINTR, which is all we want */
-}
+	size_t i, cut = 0;
+	int fd;
 
-/* Have WAKE interrupt, and first of all be blocked: threads inherit that. */
-static void
-prepare_wake(struct server *srv)
-{
-	struct sigaction sa;
-
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = woken;
-	sigaction(WAKE, &sa, NULL);
-	sigemptyset(&srv->wake);
-	sigaddset(&srv->wake, WAKE);
-	pthread_sigmask(SIG_BLOCK, &srv->wake, NULL);
+	for (i = 0; i < n; i++) {
+		fd = w[i].fx.ipcFd;
+		if (w[i].started && atomic_load(&w[i].busy) && fd > 2) {
+			shutdown(fd, how);
+			cut++;
+		}
+	}
+	return cut;
 }
 
 /*
- * Wait for the workers, at most timeout seconds.  One that sits on a kept
- * connection waits for its peer's next request: shutting that down ends it.
- * One that waits for a connection is interrupted, again and again, since it may
- * have been just before the wait.
- *
- * A listening socket of our own is shut down, so that nobody queues up there in
- * vain.  An inherited one is not: that would end it for everybody, systemd
- * among them, whereas what queues up now is for the program that comes next.
+ * Wait for the workers: 0, or -1 when it took ms milliseconds.  A fourth of
+ * that (STOP_RESERVE_MS at most) is for ending the requests that don't end by
+ * themselves, because their client stands still.  First nothing more comes
+ * from it: so a body that is not complete can still be refused in words.  Then
+ * nothing gets to it either.
  */
 static int
-stop_workers(
-    struct server *srv, struct worker *w, size_t n, unsigned int timeout)
+stop_workers(struct worker *w, size_t n, int64_t ms)
 {
-	const struct timespec pause = { 0, 10 * 1000 * 1000 };
-	unsigned long rounds = (unsigned long)timeout * 100;
-	size_t i, left;
+	const struct timespec pause = { 0, STOP_TICK_MS * 1000 * 1000 };
+	int64_t reserve = ms / 4 < STOP_RESERVE_MS ? ms / 4 : STOP_RESERVE_MS;
+	int64_t at;
+	size_t i, left, cut;
+	bool warned = false;
 
-	FCGX_ShutdownPending();
-	if (srv->fd != STDIN_FILENO)
-		shutdown(srv->fd, SHUT_RDWR);
-	for (;;) {
-		left = 0;
-		for (i = 0; i < n; i++) {
-			if (!w[i].started || atomic_load(&w[i].done))
-				continue;
-			left++;
-			if (!atomic_load(&w[i].busy) && w[i].fx.ipcFd > 2)
-				shutdown(w[i].fx.ipcFd, SHUT_RDWR);
-			pthread_kill(w[i].thread, WAKE);
-		}
+	for (at = 0;; at += STOP_TICK_MS) {
+		for (i = left = 0; i < n; i++)
+			left += w[i].started && !atomic_load(&w[i].done);
 		if (left == 0)
 			break;
-		if (rounds-- == 0)
+		if (at >= ms)
 			return -1;
+		if (at >= ms - reserve) {
+			cut = cut_workers(
+			    w, n, at >= ms - reserve / 2 ? SHUT_RDWR : SHUT_RD);
+			if (cut > 0 && !warned)
+				log_warnx("%zu requests not finished within "
+					  "stop_timeout are cut",
+				    cut);
+			warned = true;
+		}
 		nanosleep(&pause, NULL);
 	}
 	for (i = 0; i < n; i++)
@@ -983,23 +1060,52 @@ stop_workers(
 	return 0;
 }
 
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Tell everybody to stop, and see that they do, until the time is over. */
+static int
+stop_server(struct server *srv, struct worker *w, size_t n, int64_t until)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&srv->stopping, true);
+	listen_stop(srv->listener);
+	if (write(srv->stop_fd, &one, sizeof(one)) == -1)
+		log_warn("stop");
+	if (srv->prog->stopping != NULL)
+		srv->prog->stopping(srv->prog->shared);
+	return stop_workers(w, n, until - now_ms());
+}
+
 int
-fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
+fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
     unsigned int stop_timeout)
 {
-	struct server srv = { .prog = prog, .fd = fd };
+	struct server srv = { .prog = prog, .listener = l, .stop_fd = -1 };
 	struct worker *w = NULL;
+	int64_t until;
 	sigset_t set;
-	int sig, rc = -1;
+	int sig;
+	size_t i;
 
-	if (fd == FCGI_CGI)
+	if (l == NULL)
 		return serve_cgi(prog);
-	/* Hands a listening socket to libfcgi, and calms SIGPIPE. */
-	if (FCGX_Init() != 0 || (w = calloc(n, sizeof(*w))) == NULL) {
-		log_warnx("libfcgi: no memory");
+	/* FCGX_Init calms SIGPIPE. */
+	if (FCGX_Init() != 0 || (w = calloc(n, sizeof(*w))) == NULL ||
+	    (srv.stop_fd = eventfd(0, EFD_CLOEXEC)) == -1) {
+		log_warn("start serving");
+		free(w);
 		return -1;
 	}
-	prepare_wake(&srv);
+	for (i = 0; i < n; i++)
+		w[i].epoll = -1;
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -1007,75 +1113,17 @@ fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
 		log_warn("start threads");
 	else if (sigwait(&set, &sig) == 0)
 		log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
-	atomic_store(&srv.stopping, true);
-	if (prog->stopping != NULL)
-		prog->stopping(prog->shared);
-	if ((rc = stop_workers(&srv, w, n, stop_timeout)) == -1) {
-		log_warnx("requests still open after stop_timeout are cut");
+	until = now_ms() + (int64_t)stop_timeout * 1000;
+	if (stop_server(&srv, w, n, until) == -1) {
+		log_warnx("requests are still at work after stop_timeout: "
+			  "they are abandoned");
 		return -1; /* the threads still use w */
 	}
+	for (i = 0; i < n; i++)
+		if (w[i].epoll != -1)
+			close(w[i].epoll);
+	close(srv.stop_fd);
 	free(w);
-	return rc;
-}
-
-/* Listening -------------------------------------------------------------- */
-
-bool
-fcgi_is_socket(int fd)
-{
-	int on = 0;
-	socklen_t len = sizeof(on);
-
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
-}
-
-/* Does anybody answer on this socket? */
-static bool
-answers(const struct sockaddr_un *sa)
-{
-	bool yes;
-	int fd;
-
-	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1)
-		return false;
-	yes = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0;
-	close(fd);
-	return yes;
-}
-
-int
-fcgi_listen(const char *path, mode_t mode)
-{
-	struct sockaddr_un sa;
-	struct stat st;
-	int fd = -1;
-
-	memset(&sa, 0, sizeof(sa));
-	sa.sun_family = AF_UNIX;
-	if (strlen(path) >= sizeof(sa.sun_path)) {
-		log_warnx("%s: a socket's path has at most %zu bytes", path,
-		    sizeof(sa.sun_path) - 1);
-		return -1;
-	}
-	memcpy(sa.sun_path, path, strlen(path));
-	if (lstat(path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode)) {
-			log_warnx("%s: exists and is no socket", path);
-			return -1;
-		}
-		if (answers(&sa)) {
-			log_warnx("%s: another program listens there", path);
-			return -1;
-		}
-		unlink(path);
-	}
-	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1 ||
-	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == -1 ||
-	    chmod(path, mode) == -1 || listen(fd, BACKLOG) == -1) {
-		log_warn("listen on %s", path);
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
-	return fd;
+	until -= now_ms();
+	return until > 0 ? (int)(until / 1000) : 0;
 }

@@ -35,6 +35,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "listen.h"
 #include "netaddr.h"
 
 enum http_method {
@@ -170,27 +171,16 @@ bool fcgi_is_cgi(void);
  */
 int fcgi_cgi_begin(void);
 
-/* In the place of a listening socket. */
-#define FCGI_CGI (-1)
-
 /*
- * Serve requests accepted from the listening socket fd with n threads until
- * SIGTERM or SIGINT.  The caller has these blocked already, in every thread.
- * Open requests are finished, connections kept open are shut down, for at most
- * stop_timeout seconds.  0, or -1 when threads were still busy then.
- * With FCGI_CGI for fd it is this process's one request, in this thread.
+ * Serve requests accepted from l with n threads until SIGTERM or SIGINT.  The
+ * caller has these blocked already, in every thread.  Then open requests are
+ * finished, within stop_timeout seconds: shortly before, those that stand still
+ * are cut.  Returns the seconds that are left of it, 0 or more, or -1 when
+ * threads were still busy then: exit without freeing what they use.
  *
- * An inherited socket (descriptor 0) is left listening: whoever handed it over
- * may start the program again, which then serves what queued up meanwhile.
+ * Without l (NULL) it is this CGI process's one request, in this thread: 0.
  */
-int fcgi_serve(const struct fcgi_program *prog, int fd, size_t n,
+int fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
     unsigned int stop_timeout);
-
-/* Listen on a unix socket at path with this mode; an old one is replaced when
- * nobody answers on it.  -1 (logged). */
-int fcgi_listen(const char *path, mode_t mode);
-
-/* Is fd a listening socket? */
-bool fcgi_is_socket(int fd);
 
 #endif

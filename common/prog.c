@@ -15,11 +15,16 @@
 
 #include <sodium.h>
 
+#include "account.h"
 #include "fcgi.h"
+#include "listen.h"
+#include "log.h"
 
 struct options {
 	const char *conf;
-	const char *socket;
+	const char *address; /* NULL: the socket we were started with */
+	struct listen_options listen;
+	bool owned; /* listen has a mode or an owner */
 	bool foreground;
 	bool check;
 	bool verbose;
@@ -28,20 +33,42 @@ struct options {
 static void
 help(const struct prog *prog)
 {
-	printf("usage: %s [-dhnvV] [-f file] [-s socket]\n"
+	printf("usage: %s [-dhNnVv] [-f file] [-m mode] [-o owner] "
+	       "[-s address]\n"
 	       "%s\n\n"
-	       "  -d         log to standard error instead of syslog\n"
-	       "  -f file    the configuration (default %s)\n"
-	       "  -h         this text\n"
-	       "  -n         check the configuration and exit\n"
-	       "  -s socket  listen on this unix socket; without it descriptor "
-	       "0 must be\n"
-	       "             a listening socket (spawn-fcgi, systemd)\n"
-	       "  -v         log more\n"
-	       "  -V         print the version\n"
+	       "  -d          log to standard error instead of syslog\n"
+	       "  -f file     the configuration (default %s)\n"
+	       "  -h          this text\n"
+	       "  -m mode     of the unix socket (default 0660)\n"
+	       "  -N          with HOST:PORT: other machines may connect\n"
+	       "  -n          check the configuration and exit\n"
+	       "  -o owner    of the unix socket: USER, USER:GROUP or :GROUP\n"
+	       "  -s address  listen on a unix socket, /PATH, or on HOST:PORT; "
+	       "without\n"
+	       "              it on the socket we are started with "
+	       "(spawn-fcgi, lighttpd,\n"
+	       "              systemd)\n"
+	       "  -v          log more\n"
+	       "  -V          print the version\n"
 	       "\nStarted by a web server as CGI it takes no options: see "
 	       "%s(8),\nand tmpnix.conf(5).\n",
 	    prog->name, prog->purpose, TMPNIX_CONF, prog->name);
+}
+
+/* What is said about a path is meant for one. */
+static int
+check_options(const struct prog *prog, const struct options *o)
+{
+	bool path = o->address != NULL && listen_is_path(o->address);
+
+	if (o->owned && !path)
+		fprintf(
+		    stderr, "%s: -m and -o need -s with a path\n", prog->name);
+	else if (o->listen.network && (o->address == NULL || path))
+		fprintf(stderr, "%s: -N needs -s with HOST:PORT\n", prog->name);
+	else
+		return -1;
+	return 2;
 }
 
 /* -1 to go on, else the exit status. */
@@ -54,9 +81,11 @@ parse_options(
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *why;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "df:hns:vV", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "df:hm:Nno:s:vV", longs, NULL)) !=
+	    -1) {
 		switch (c) {
 		case 'd':
 			o->foreground = true;
@@ -67,11 +96,34 @@ parse_options(
 		case 'h':
 			help(prog);
 			return 0;
+		case 'm':
+			if (listen_parse_mode(optarg, &o->listen.mode) == -1) {
+				fprintf(stderr,
+				    "%s: -m %s: not an octal mode, such as "
+				    "0660\n",
+				    prog->name, optarg);
+				return 2;
+			}
+			o->owned = true;
+			break;
+		case 'N':
+			o->listen.network = true;
+			break;
 		case 'n':
 			o->check = true;
 			break;
+		case 'o':
+			why = account_parse(
+			    optarg, &o->listen.uid, &o->listen.gid);
+			if (why != NULL) {
+				fprintf(stderr, "%s: -o %s: %s\n", prog->name,
+				    optarg, why);
+				return 2;
+			}
+			o->owned = true;
+			break;
 		case 's':
-			o->socket = optarg;
+			o->address = optarg;
 			break;
 		case 'v':
 			o->verbose = true;
@@ -89,7 +141,7 @@ parse_options(
 		    prog->name, argv[optind]);
 		return 2;
 	}
-	return -1;
+	return check_options(prog, o);
 }
 
 /*
@@ -122,32 +174,41 @@ open_standard_fds(void)
 		close(fd);
 }
 
-static int
+static struct listener *
 listen_somewhere(const struct prog *prog, const struct options *o)
 {
-	int fd;
+	struct listener *l = NULL;
 
-	if (o->socket == NULL) {
-		if (!fcgi_is_socket(STDIN_FILENO))
-			fatalx("descriptor 0 is no listening socket: give -s "
-			       "socket, or start %s from spawn-fcgi or "
-			       "systemd",
-			    prog->name);
-		return STDIN_FILENO;
+	if (o->address != NULL) {
+		if ((l = listen_open(o->address, &o->listen)) == NULL)
+			exit(1);
+		return l;
 	}
-	if ((fd = fcgi_listen(o->socket, 0660)) == -1)
+	switch (listen_inherit(&l)) {
+	case LISTEN_OK:
+		break;
+	case LISTEN_NONE:
+		fatalx("descriptor 0 is no listening socket: give -s address, "
+		       "or start %s from spawn-fcgi, lighttpd or systemd",
+		    prog->name);
+	case LISTEN_ERROR:
 		exit(1);
-	return fd;
+	}
+	return l;
 }
 
 int
 prog_main(const struct prog *prog, int argc, char *argv[])
 {
-	struct options o = { .conf = TMPNIX_CONF };
+	struct options o = {
+		.conf = TMPNIX_CONF,
+		.listen = { .mode = 0660, .uid = (uid_t)-1, .gid = (gid_t)-1 },
+	};
 	struct buf errs = BUF_INIT;
+	struct listener *l;
 	struct conf *conf;
 	sigset_t set;
-	int rc, fd;
+	int rc;
 	bool cgi;
 
 	open_standard_fds();
@@ -176,15 +237,16 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	mallopt(M_ARENA_MAX, 2);
 	umask(022);
 
-	fd = cgi ? FCGI_CGI : listen_somewhere(prog, &o);
+	l = cgi ? NULL : listen_somewhere(prog, &o);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	rc = prog->run(conf, fd);
-	if (o.socket != NULL)
-		unlink(o.socket);
-	if (rc == 0) /* else threads may still read it */
-		conf_free(conf);
-	return rc;
+	rc = prog->run(conf, l);
+	listen_close(l);
+	/* Threads that are still at work must not see anything go. */
+	if (rc != 0)
+		_exit(rc);
+	conf_free(conf);
+	return 0;
 }

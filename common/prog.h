@@ -7,16 +7,17 @@
 #define PROG_H
 
 #include "conf.h"
+#include "listen.h"
 
 struct prog {
 	const char *name;
 	const char *purpose; /* one line for --help */
 	/*
-	 * Serve on the listening socket fd until told to stop, or the one
-	 * request of FCGI_CGI (fcgi.h); conf is valid until it returns.  The
-	 * exit status.
+	 * Serve what comes in by l until told to stop, or, without l (NULL),
+	 * the one request of a CGI process; conf is valid until it returns.
+	 * 0, or the exit status when threads may still be at work.
 	 */
-	int (*run)(const struct conf *conf, int fd);
+	int (*run)(const struct conf *conf, struct listener *l);
 };
 
 int prog_main(const struct prog *prog, int argc, char *argv[]);

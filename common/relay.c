@@ -542,7 +542,7 @@ relay_start(const struct conf *conf, const char *cache,
 	re = relay_new(conf, cache, store, spool, verifier,
 	    store->ops->flush != NULL ? 1 : conf->relay_workers);
 	if (re != NULL && start_threads(re) == -1) {
-		relay_stop(re);
+		relay_stop(re, 0);
 		return NULL;
 	}
 	return re;
@@ -675,7 +675,7 @@ relay_wait(struct relay *re, struct index *ix, const char *key,
 }
 
 void
-relay_stop(struct relay *re)
+relay_stop(struct relay *re, unsigned int seconds)
 {
 	struct timespec until;
 	size_t i;
@@ -689,8 +689,7 @@ relay_stop(struct relay *re)
 	pthread_cond_broadcast(&re->change);
 	pthread_mutex_unlock(&re->mutex);
 	clock_gettime(CLOCK_REALTIME, &until);
-	if (!re->once)
-		until.tv_sec += (time_t)re->conf->stop_timeout;
+	until.tv_sec += (time_t)seconds;
 	for (i = 0; i < re->nthreads; i++) {
 		if (pthread_timedjoin_np(re->threads[i], NULL, &until) == 0)
 			continue;

@@ -77,10 +77,9 @@ bool relay_wait_idle(struct relay *re);
 int64_t relay_delay(int64_t attempts, uint32_t random);
 
 /*
- * Finish what is under way, at most for the configuration's stop_timeout (not
- * at all after relay_start_once), then cut it; stop the threads, free re.  What
- * was cut is spooled again.  NULL is harmless.
+ * Finish what is under way, at most for so many seconds, then cut it; stop the
+ * threads, free re.  What was cut is spooled again.  NULL is harmless.
  */
-void relay_stop(struct relay *re);
+void relay_stop(struct relay *re, unsigned int seconds);
 
 #endif

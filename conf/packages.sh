@@ -8,6 +8,9 @@ libsodium-dev libsqlite3-dev libarchive-dev liblzma-dev libbrotli-dev
 libssl-dev libcurl4-openssl-dev libjansson-dev'
 # shellcheck disable=SC2034
 packages_run='nginx-light curl perl-base'
+# What tests of listening sockets need: who hands them over.
+# shellcheck disable=SC2034
+packages_sockets='spawn-fcgi systemd'
 # What tests of asset stores need: a real S3, another clock, certificates.
 # shellcheck disable=SC2034
 packages_store='ceph-mon ceph-osd radosgw ceph-common libfaketime openssl perl'

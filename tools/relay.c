@@ -72,7 +72,7 @@ static void
 stop(struct run *r)
 {
 	verifier_interrupt(r->verifier);
-	relay_stop(r->relay);
+	relay_stop(r->relay, (unsigned int)r->conf->stop_timeout);
 	verifier_stop(r->verifier);
 	spool_close(r->spool);
 	asset_store_close(r->store);

@@ -14,7 +14,7 @@ accept
 verifier gate
 auth
 spool asset index fcgi
-db policy proc http
+db policy proc http listen
 conf
 ca
 verify
@@ -22,7 +22,8 @@ narinfo decode derivation nar refscan
 key
 storepath sign attrpath query text netaddr
 hash
-base32 num file
+base32 file account
+num
 buf log utf8
 '
 

@@ -71,7 +71,7 @@ setup(void)
 static void
 teardown(void)
 {
-	relay_stop(re);
+	relay_stop(re, 0);
 	asset_store_close(files);
 	spool_close(sd);
 	index_close(ix);
@@ -88,7 +88,7 @@ start(struct asset_store *as)
 static void
 stop(void)
 {
-	relay_stop(re);
+	relay_stop(re, 0);
 	re = NULL;
 }
 
@@ -749,7 +749,7 @@ END_TEST
 static void *
 stopper(void *arg)
 {
-	relay_stop(arg);
+	relay_stop(arg, 0);
 	return NULL;
 }
 
@@ -802,7 +802,7 @@ START_TEST(stop_while_idle_is_at_once)
 	begin = milliseconds();
 	stop();
 	ck_assert_int_lt(milliseconds() - begin, 4000);
-	relay_stop(NULL);
+	relay_stop(NULL, 0);
 }
 END_TEST
 

@@ -31,8 +31,9 @@
 #define SEND_CHUNK ((size_t)64 << 10)
 /* An unread rest of up to this many bytes is read, to keep the connection. */
 #define DRAIN_MAX ((int64_t)64 << 10)
-/* The type of the record (FastCGI specification, 8). */
+/* The type of the record, and the role (FastCGI specification, 8). */
 #define FCGI_ABORT 2
+#define FCGI_AUTHORIZER 2
 /* When told to stop: how often to look, and for the end: see stop_workers. */
 #define STOP_TICK_MS 10
 #define STOP_RESERVE_MS 5000
@@ -58,6 +59,7 @@ struct request {
 	int64_t length;
 	int64_t taken; /* bytes read from the stream */
 	bool check;
+	bool authorizer; /* a check that is FastCGI's role of that name */
 	bool has_client;
 	struct netaddr client;
 	const atomic_bool *stopping; /* the server's */
@@ -480,7 +482,9 @@ reason(int status)
 
 /*
  * nginx's auth_request knows 2xx, 401 and 403 only: a refusal's own status and
- * sentence travel in headers and nginx answers with them.
+ * sentence travel in headers and nginx answers with them.  An Authorizer's yes
+ * is a 200, and anything else goes to the client as it is (FastCGI
+ * specification, 6.3).
  */
 static int
 as_check(struct request *r, int status)
@@ -488,8 +492,10 @@ as_check(struct request *r, int status)
 	if (status >= 200 && status < 300) {
 		buf_clear(&r->headers);
 		buf_clear(&r->body);
-		return 204;
+		return r->authorizer ? 200 : 204;
 	}
+	if (r->authorizer)
+		return status;
 	if (r->body.len > 0 && r->body.p[r->body.len - 1] == '\n')
 		r->body.p[--r->body.len] = '\0';
 	reply_header(r, "X-Tmpnix-Status", "%d", status);
@@ -664,6 +670,10 @@ parse_length(struct request *r)
 	const char *s = request_param(r, "CONTENT_LENGTH");
 	uint64_t n;
 
+	/* An Authorizer has no body: what the client will send is only in the
+	 * client's own header. */
+	if (r->authorizer)
+		s = request_param(r, "HTTP_CONTENT_LENGTH");
 	r->length = -1;
 	if (s != NULL && num_parse(s, strlen(s), INT64_MAX, &n) == 0)
 		r->length = (int64_t)n;
@@ -777,6 +787,9 @@ answer(struct worker *w, struct request *r)
 		return sent && status >= 500 ? 424 : status;
 	if ((t->flags & ROUTE_BODY) && r->length == -1)
 		return reply_text(r, 411, "a PUT needs a Content-Length");
+	/* Nothing else can be said before a body that does not matter. */
+	if (r->check && !(t->flags & ROUTE_BODY))
+		return reply_empty(r, 204);
 	return t->handler(w->state, r);
 }
 
@@ -825,7 +838,8 @@ serve(struct worker *w)
 	}
 	r.method = parse_method(FCGX_GetParam("REQUEST_METHOD", r.envp));
 	role = request_param(&r, "TMPNIX_ROLE");
-	r.check = role != NULL && strcmp(role, "check") == 0;
+	r.authorizer = w->fx.role == FCGI_AUTHORIZER;
+	r.check = r.authorizer || (role != NULL && strcmp(role, "check") == 0);
 	parse_length(&r);
 	parse_client(&r, w->server->prog->trusted_proxies);
 	send_reply(&r, answer(w, &r));

@@ -13,8 +13,11 @@
  * REMOTE_ADDR, HTTP_*, and
  *   TMPNIX_ROLE=check   an authentication subrequest: everything that can be
  *                       said before the body is read, as 204 or as 403 with
- *                       X-Tmpnix-Status and X-Tmpnix-Why
- *   TMPNIX_SEND=x-accel files may be answered with X-Accel-Redirect
+ *                       X-Tmpnix-Status and X-Tmpnix-Why; FastCGI's role
+ *                       Authorizer is the same check, answered as 200 or with
+ *                       the refusal itself
+ *   TMPNIX_SEND=x-accel     files may be answered with X-Accel-Redirect
+ *   TMPNIX_SEND=x-sendfile  ... with X-Sendfile
  *   TMPNIX_BODY_FILE    the body lies in this file instead of the stream
  *
  * All this goes for CGI (RFC 3875) as well, where a process serves one request
@@ -64,7 +67,7 @@ int64_t request_length(const struct request *r);
  * netaddr_forwarded).  NULL when the web server gave no address.
  */
 const struct netaddr *request_client(const struct request *r);
-/* Is this the check before the body (TMPNIX_ROLE=check)? */
+/* Is this the check before the body (TMPNIX_ROLE=check, or an Authorizer)? */
 bool request_is_check(const struct request *r);
 
 /* Is the program told to stop?  A handler that waits for something ends. */

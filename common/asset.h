@@ -90,7 +90,7 @@ struct asset_ops {
 struct asset_store {
 	const struct asset_ops *ops;
 	/* Local stores: the directory under state_dir, which is also its name
-	 * below the web server's /tmpnix-files/. */
+	 * below nginx's /tmpnix-files/. */
 	const char *dir;
 	/* Seconds until a URL of read_url is no longer good; 0: never. */
 	uint64_t url_expires;

@@ -127,6 +127,15 @@ find_scope(unsigned int scope)
 	return i;
 }
 
+/* nginx does, and keeps these headers to itself; lighttpd has no such means. */
+static bool
+knows_rates(const struct request *r)
+{
+	const char *s = request_param(r, "TMPNIX_SEND");
+
+	return s != NULL && strcmp(s, "x-accel") == 0;
+}
+
 int
 gate_authorize(struct gate *g, struct index *ix, struct request *r,
     unsigned int scope, struct token *t)
@@ -147,7 +156,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 		    scopes[sc].doing);
 	case AUTH_BAD:
 		rate = gate_failed(g, request_client(r), now);
-		if (rate > 0) {
+		if (rate > 0 && knows_rates(r)) {
 			reply_header(r, "X-Accel-Limit-Rate", "%u", rate);
 			reply_header(r, "X-Tmpnix-Rate", "%u", rate);
 		}

@@ -5,10 +5,11 @@
  * Each bad credential is a line in the log, for fail2ban and the like:
  *   authentication failure from ADDRESS: N in a row
  * and is counted for its address (for IPv6, its /64).  From the sixth on,
- * within ten minutes of each other, the refusals trickle: the web server is
- * told to send a few bytes a second (X-Accel-Limit-Rate, and X-Tmpnix-Rate
- * where it asked before the body), so a guesser waits and no thread does.  A
- * good token is never slowed, whoever else fails at its address.
+ * within ten minutes of each other, the refusals trickle where the web server
+ * is nginx: it is told to send a few bytes a second (X-Accel-Limit-Rate, and
+ * X-Tmpnix-Rate where it asked before the body), so a guesser waits and no
+ * thread does.  A good token is never slowed, whoever else fails at its
+ * address.
  *
  * A struct gate may be used from any thread.
  */

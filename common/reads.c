@@ -168,27 +168,60 @@ send_fd(struct request *r, enum key_kind kind, const struct object *o, int fd)
 	return reply_file(r, status, fd, (off_t)from, n);
 }
 
-/* Let nginx send it; it decodes the address, so what is special is encoded. */
-static int
-send_accel(
-    struct request *r, enum key_kind kind, const char *where, const char *name)
+/* The web server decodes what names a file: what is special is encoded. */
+static void
+add_encoded(struct buf *b, const char *s)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
 				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "0123456789-._~/";
-	struct buf to = BUF_INIT;
-	const char *p;
 
-	for (p = name; *p != '\0'; p++) {
-		if (strchr(plain, *p) != NULL)
-			buf_addch(&to, *p);
+	for (; *s != '\0'; s++) {
+		if (strchr(plain, *s) != NULL)
+			buf_addch(b, *s);
 		else
-			buf_addf(&to, "%%%02X", (unsigned char)*p);
+			buf_addf(b, "%%%02X", (unsigned char)*s);
 	}
-	/* nginx makes its own ETag of the file, and knows ranges. */
+}
+
+/* How may the web server be told to send a file? */
+enum send {
+	SEND_SELF, /* not at all */
+	SEND_ACCEL, /* nginx: an address of its own */
+	SEND_FILE, /* lighttpd: the file's path */
+};
+
+static enum send
+send_how(const struct request *r)
+{
+	const char *s = request_param(r, "TMPNIX_SEND");
+
+	return s == NULL		   ? SEND_SELF
+	    : strcmp(s, "x-accel") == 0	   ? SEND_ACCEL
+	    : strcmp(s, "x-sendfile") == 0 ? SEND_FILE
+					   : SEND_SELF;
+}
+
+/* Let the web server send row's file.  It makes its own ETag of the file, and
+ * knows ranges. */
+static int
+send_by_server(struct reads *rd, struct request *r, enum key_kind kind,
+    enum send how, const struct asset_row *row)
+{
+	bool spooled = row->spool[0] != '\0';
+	const char *store = rd->store->dir;
+	struct buf to = BUF_INIT;
+
+	if (how == SEND_ACCEL)
+		buf_addf(&to, "/tmpnix-files/%s/", spooled ? "spool" : store);
+	else {
+		add_encoded(&to, rd->conf->state_dir);
+		buf_addf(&to, "/%s/", spooled ? "spool/ready" : store);
+	}
+	add_encoded(&to, spooled ? row->spool : row->key);
 	object_headers(r, kind, NULL);
-	reply_header(
-	    r, "X-Accel-Redirect", "/tmpnix-files/%s/%s", where, buf_str(&to));
+	reply_header(r, how == SEND_ACCEL ? "X-Accel-Redirect" : "X-Sendfile",
+	    "%s", buf_str(&to));
 	buf_free(&to);
 	return reply_empty(r, 200);
 }
@@ -226,7 +259,7 @@ static int
 send_row(struct reads *rd, struct request *r, const struct key *k,
     const struct asset_row *row)
 {
-	const char *accel = request_param(r, "TMPNIX_SEND");
+	enum send how = send_how(r);
 	struct object o;
 	struct stat st;
 	bool spooled = row->spool[0] != '\0';
@@ -247,11 +280,9 @@ send_row(struct reads *rd, struct request *r, const struct key *k,
 		close(fd);
 		return -1;
 	}
-	if (accel != NULL && strcmp(accel, "x-accel") == 0) {
+	if (how != SEND_SELF) {
 		close(fd);
-		return spooled
-		    ? send_accel(r, k->kind, "spool", row->spool)
-		    : send_accel(r, k->kind, rd->store->dir, row->key);
+		return send_by_server(rd, r, k->kind, how, row);
 	}
 	set_etag(&o, &row->sha256);
 	o.size = row->size;

@@ -5,8 +5,9 @@
  * nix-cache-info comes from the configuration, a narinfo from the index, any
  * other object from the spool while it is spooled and from the asset store
  * afterwards: as a redirect where the store has an address of its own, as
- * X-Accel-Redirect where the web server can send the file, else streamed with
- * Range and If-None-Match as a static server would.
+ * X-Accel-Redirect (nginx) or X-Sendfile (lighttpd) where the web server says
+ * that it can send the file, else streamed with Range and If-None-Match as a
+ * static server would.
  *
  * INVARIANT I8: nothing here writes or waits for a writer.
  *

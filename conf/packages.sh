@@ -1,13 +1,17 @@
 # shellcheck shell=sh
 # Debian packages by name, for conf/quickstart and tests/run, which source this.
 
-# What building needs, and what running the programs needs.
+# What building needs, what running the programs needs, and each web server.
 # shellcheck disable=SC2034
 packages_build='autoconf automake make gcc libc6-dev pkg-config libfcgi-dev
 libsodium-dev libsqlite3-dev libarchive-dev liblzma-dev libbrotli-dev
 libssl-dev libcurl4-openssl-dev libjansson-dev'
 # shellcheck disable=SC2034
-packages_run='nginx-light curl perl-base'
+packages_run='curl perl-base'
+# shellcheck disable=SC2034
+packages_nginx=nginx-light
+# shellcheck disable=SC2034
+packages_lighttpd=lighttpd
 # What tests of listening sockets need: who hands them over.
 # shellcheck disable=SC2034
 packages_sockets='spawn-fcgi systemd'

@@ -18,7 +18,7 @@ NGINX_EXTRA="server {
 	client_body_temp_path $W/davtmp;
 }"
 mkdir -p "$W/dav"
-nginx_make
+web_make
 site_start
 client_make "$client"
 find /usr/include /usr/lib/python3* /usr/share/doc -type f -size -200k |

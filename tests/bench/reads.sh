@@ -14,7 +14,7 @@ NGINX_EXTRA="server {
 	sendfile on;
 	tcp_nopush on;
 }"
-nginx_make
+web_make
 sed -i 's/access_log .*/access_log off;/' "$W/nginx/nginx.conf"
 site_start
 path_make read "some text" "$(for i in 0 1 2 3 4 5 6 7; do

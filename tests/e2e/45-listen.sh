@@ -51,11 +51,11 @@ upstream() {
 	mv "$W/nginx/new" "$W/nginx/tmpnix_programs_fastcgi.conf"
 }
 nginx_restart() {
-	nginx_stop
-	nginx_start
+	web_stop
+	web_start
 }
 
-nginx_start
+web_start
 # The web server first.
 is "nothing runs: GET" "$(status "$U/cache/nix-cache-info")" 503
 is "nothing runs: PUT" "$(status -u ":$SECRET" -T "$CONF" "$U/cache/x")" 503

@@ -22,7 +22,7 @@ NGINX_EXTRA="include $W/redirect.conf;"
 sed -e "s|listen 80;|listen 127.0.0.1:$http_port;|" \
     -e "s|https://\$host|https://\$host:$port|" \
     "$top_srcdir/conf/nginx/tmpnix_redirect.conf" >"$W/redirect.conf"
-nginx_make
+web_make
 site_start
 
 # another NAME: an empty Nix in the place of the client's, reading from there.
@@ -135,7 +135,7 @@ port=$(free_port)
 site_url
 inner=$U
 NGINX_EXTRA=
-nginx_make
+web_make
 site_start
 mkdir -p "$W/outer"
 sed -e "s|192.0.2.1:80|127.0.0.1:$port|" \

@@ -10,7 +10,7 @@ quick() {
 	shift
 	# As on a terminal: a background command of sh ignores SIGINT.
 	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' \
-	    sh "$top_srcdir/conf/quickstart" "$@" >"$quick_out" 2>"$quick_out.err" \
+	    sh "$top_srcdir/conf/quickstart" -w "$WEB" "$@" >"$quick_out" 2>"$quick_out.err" \
 	    </dev/null &
 	quick_pid=$!
 	other_pids=$quick_pid
@@ -102,7 +102,7 @@ mkdir "$W/file"
 : >"$W/file/x"
 refused "a directory that can't be" "can't write" -d "$W/file/x/y" -p "$port"
 refused "spaces" "spaces" -d "$W/a b" -p "$port"
-refused "lighttpd" lighttpd -d "$W/q3" -w lighttpd
+refused "another web server" "nginx or lighttpd" -d "$W/q3" -w apache
 refused "a store directory that is relative" absolute -d "$W/q3" -S nix/store
 refused "no port" port -d "$W/q3" -p 0
 refused "no port either" port -d "$W/q3" -p http
@@ -175,7 +175,7 @@ is "exit 0" "$rc" 0
 is "nothing is left running" "$(left_running)" ''
 is "no directory of sockets is left" \
     "$(sed -n 's|.*unix:\(/tmp/tmpnix\.[^/]*\)/.*|\1|p' \
-    "$D/nginx/tmpnix.conf" | while read -r x; do
+    "$D/$WEB"/*.conf | while read -r x; do
 	[ ! -e "$x" ] || echo "$x"; done)" ''
 
 e2e_end

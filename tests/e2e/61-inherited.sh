@@ -48,7 +48,7 @@ stop_one() {
 for p in cache upload drv; do
 	keeper $p
 done
-nginx_start
+web_start
 for p in cache upload drv; do
 	prog_ready $p
 	pass "tmpnix-$p serves a socket it was handed"

@@ -35,7 +35,7 @@ mk install
 	for f in cache upload drv guard; do
 		echo "$libexecdir/tmpnix/tmpnix-$f"
 	done
-	(cd "$top_srcdir/conf" && find tmpnix.conf nginx -type f) |
+	(cd "$top_srcdir/conf" && find tmpnix.conf nginx lighttpd -type f) |
 	    sed "s|^|$sysconfdir/tmpnix/|"
 	(cd "$top_srcdir/man" && ls) | sed "s|.*\.\([1-8]\)\$|$mandir/man\1/&|"
 	echo "$docdir/README"
@@ -90,6 +90,29 @@ http {
 }
 EOT
 ok "nginx takes the configuration" nginx -t -e stderr -c "$W/nginx-t/nginx.conf"
+mkdir "$W/lighttpd-t"
+for f in "$etc"/lighttpd/*.conf; do
+	sed "s|\"$sysconfdir|\"$D$sysconfdir|" "$f" >"$W/lighttpd-t/${f##*/}"
+done
+sed -i "s|$D$sysconfdir/tmpnix/lighttpd/tmpnix_|$W/lighttpd-t/tmpnix_|" \
+    "$W/lighttpd-t/tmpnix.conf"
+for how in connect spawn; do
+	cat >"$W/lighttpd-t/lighttpd.conf" <<EOT
+server.document-root = "$W"
+server.modules = ( "mod_alias", "mod_redirect" )
+include "$W/lighttpd-t/tmpnix.conf"
+EOT
+	ok "lighttpd takes the configuration, $how" lighttpd -tt -f \
+	    "$W/lighttpd-t/lighttpd.conf"
+	ok "  and knows the sockets" grep -q \
+	    "\"$runstatedir/tmpnix/upload.sock" \
+	    "$W/lighttpd-t/tmpnix_programs_$how.conf"
+	sed -i -e 's|^include .*_connect|#&|' -e 's|^#\(include .*_spawn\)|\1|' \
+	    "$W/lighttpd-t/tmpnix.conf"
+done
+ok "  and the programs" grep -q \
+    "\"$libexecdir/tmpnix/tmpnix-upload -d -f $sysconfdir/tmpnix/tmpnix.conf\"" \
+    "$W/lighttpd-t/tmpnix_programs_spawn.conf"
 
 # The installed programs serve ---------------------------------------------------
 mkdir "$W/built"

@@ -126,7 +126,7 @@ read_back "from the bucket's URL alone" \
     "http://localhost:$s3_port/$BUCKET/cache/nix"
 
 # https, and a virtual host ---------------------------------------------------------------
-nginx_start
+web_start
 conf_set s3_public_url none
 conf_set s3_endpoint "https://127.0.0.1:$tls_port"
 restart

@@ -78,7 +78,8 @@ n=$(entered)
 ask f top
 is "a file and its directory are the same" "$(cat "$W/body")" "$drv"
 is "what is known is not copied again" "$(entered)" "$n"
-req -X POST -u ":$SECRET" "$U/drv/instantiate?attr=top&file=p"
+# (lighttpd wants a length in a POST.)
+req -X POST -H "Content-Length: 0" -u ":$SECRET" "$U/drv/instantiate?attr=top&file=p"
 is "POST" "$(cat "$W/body")" "$drv"
 ask p top --data-binary some-body
 is "a body does not matter" "$(cat "$W/body")" "$drv"
@@ -326,7 +327,11 @@ kill -9 "$drv_pid"
 ok "kill -9 of tmpnix-drv leaves no orphan" until_true 20 none_left
 wait "$drv_pid" 2>/dev/null
 wait $endless_pid
-is "its client is told" "$(cat "$W/endless.code")" 503
+case $WEB in
+lighttpd) told=500 ;; # a 503 only where it can't connect
+*) told=503 ;;
+esac
+is "its client is told" "$(cat "$W/endless.code")" $told
 prog_start drv
 prog_ready drv
 ask p top

@@ -69,6 +69,7 @@ built() {
 }
 # Requests below /drv/ but for instantiate.
 drv_gets() {
+	requests_logged
 	grep -c '"GET /drv/[^" ]* ' "$W/log/access.log"
 }
 attrs='nested.deep.er.b uses-fixed low-3 other-3 from-source uses-local'

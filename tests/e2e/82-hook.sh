@@ -57,12 +57,12 @@ is "nothing is queued" "$(queued)" 0
 prog_stop upload
 ok "a build without tmpnix-upload" build low-1 other-1
 is "is queued" "$(queued)" 3
-nginx_stop
+web_stop
 ok "a build without a server at all" build other-2
 is "is queued" "$(queued)" 4
 ok "it says so" grep -q "can't be reached: .* kept in" "$W/err"
 ok "flush says no" not nx "$client" "$hook" --flush
-nginx_start
+web_start
 prog_start upload
 prog_ready upload
 ok "the next build" build other-3

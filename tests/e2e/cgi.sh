@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2154
 # What MODE=cgi changes in lib.sh, which sources this: the web server starts a
-# program for each request, behind nginx by way of fcgiwrap.
+# program for each request, nginx by way of fcgiwrap.
 
 fcgiwrap_pid=''
 
@@ -52,7 +52,7 @@ settled() {
 }
 
 # lighttpd and its mod_cgi.
-lighttpd_cgi_make() {
+lighttpd_make() {
 	mkdir -p "$W/lighttpd" "$W/tmp/lighttpd" "$W/www"
 	f=$W/lighttpd/tmpnix.conf
 	sed -e "s|/var/lib/tmpnix/|$S/|g" -e "s|/etc/tmpnix/lighttpd/|$W/lighttpd/|g" \
@@ -65,7 +65,7 @@ server.modules = ( "mod_alias", "mod_redirect", "mod_accesslog" )
 server.document-root = "$W/www"
 server.errorlog = "$W/log/lighttpd-error.log"
 server.breakagelog = "$W/log/cgi.log"
-accesslog.filename = "$W/log/access.log"
+accesslog.filename = "|exec cat >>$W/log/access.log"
 server.upload-dirs = ( "$W/tmp/lighttpd" )
 server.pid-file = "$W/tmp/lighttpd.pid"
 mimetype.assign = ( ".html" => "text/plain" )
@@ -73,15 +73,3 @@ include "$W/lighttpd/tmpnix.conf"
 ${LIGHTTPD_EXTRA-}
 EOT
 }
-if [ "$WEB" = lighttpd ]; then
-	nginx_make() {
-		lighttpd_cgi_make
-	}
-	nginx_start() {
-		lighttpd -D -f "$W/lighttpd/lighttpd.conf" \
-		    >"$W/log/lighttpd.log" 2>&1 </dev/null &
-		nginx_pid=$!
-		until_true 20 curl -q -s -o /dev/null -m 5 "$U/x" ||
-		    stop "lighttpd does not answer"
-	}
-fi

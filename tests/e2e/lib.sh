@@ -2,11 +2,12 @@
 # shellcheck disable=SC2034
 # What the end-to-end tests share; each sources this file, first thing.
 #
-# A test gets a directory of its own, $W, under TMPDIR, and its own nginx and
-# programs on a free port of 127.0.0.1, with the configuration in conf/nginx as
-# it is but for paths and port.  Everything started is stopped, by its process
-# id, and $W removed when the test ends, however it ends.
+# A test gets a directory of its own, $W, under TMPDIR, and its own web server
+# and programs on a free port of 127.0.0.1, with the configuration in conf/nginx
+# or conf/lighttpd as it is but for paths and port.  Everything started is
+# stopped, by its process id, and $W removed when the test ends, however it ends.
 #
+# WEB=nginx (or nothing) or WEB=lighttpd says which web server that is.
 # MODE=cgi (not fastcgi, or nothing): no program runs, see cgi.sh.
 # E2E_KEEP=1 keeps $W, TMPNIX_WRAP is put in front of the programs (valgrind).
 
@@ -24,7 +25,9 @@ export LC_ALL PATH
 W=$(mktemp -d "${TMPDIR:-/tmp}/tmpnix-e2e.XXXXXX") || exit 1
 failures=0 checks=0
 WEB=${WEB:-nginx} MODE=${MODE:-fastcgi}
-nginx_pid='' cache_pid='' upload_pid='' drv_pid='' other_pids=''
+# shellcheck source=tests/e2e/lighttpd.sh
+. "$top_srcdir/tests/e2e/lighttpd.sh"
+web_pid='' cache_pid='' upload_pid='' drv_pid='' other_pids=''
 
 # shellcheck disable=SC2317 # (called by the trap)
 e2e_finish() {
@@ -113,7 +116,7 @@ until_true() {
 	done
 }
 
-# The site: nginx and the programs ------------------------------------------
+# The site: web server and programs ------------------------------------------
 
 free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
@@ -161,7 +164,9 @@ site_make() {
 	S=$W/state
 	CONF=$W/tmpnix.conf
 	BODY=${2:-file}
-	mkdir -p "$W/run" "$W/log" "$W/tmp" "$W/nginx"
+	# lighttpd knows no other way.
+	[ "$WEB" != lighttpd ] || BODY=stream
+	mkdir -p "$W/run" "$W/log" "$W/tmp" "$W/nginx" "$W/lighttpd"
 	port=$(free_port)
 	site_url
 	tmpnix init -d "$S" -S "$1" -u "$U" -b "$S/body" >"$W/log/init.log" \
@@ -169,7 +174,12 @@ site_make() {
 	tmpnix token add all --push --pull --drv >"$W/netrc" \
 	    2>>"$W/log/init.log" || stop "tmpnix token add"
 	SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/netrc")
-	nginx_make
+	web_make
+}
+
+# The web server's configuration for $port, $BODY and $READS.
+web_make() {
+	"${WEB}_make"
 }
 
 # nginx's configuration for $port and $BODY.
@@ -260,34 +270,40 @@ not() {
 	! "$@"
 }
 
-nginx_start() {
-	nginx -e "$W/log/nginx-error.log" -c "$W/nginx/nginx.conf" \
-	    >"$W/log/nginx.log" 2>&1 </dev/null &
-	nginx_pid=$!
+web_run() {
+	case $WEB in
+	nginx) exec nginx -e "$W/log/nginx-error.log" -c "$W/nginx/nginx.conf" ;;
+	lighttpd) exec lighttpd -D -f "$W/lighttpd/lighttpd.conf" ;;
+	esac
+}
+web_start() {
+	web_run >"$W/log/$WEB.log" 2>&1 </dev/null &
+	web_pid=$!
 	# Ready when it answers; another port when this one was taken from us.
-	nginx_n=0
+	web_n=0
 	until curl -q -s -o /dev/null -m 5 "$U/x"; do
-		nginx_n=$((nginx_n + 1))
-		[ $nginx_n -lt 150 ] || stop "nginx does not answer"
-		if ! kill -0 $nginx_pid 2>/dev/null; then
+		web_n=$((web_n + 1))
+		[ $web_n -lt 150 ] || stop "$WEB does not answer"
+		if ! kill -0 $web_pid 2>/dev/null; then
+			cat "$W/log/$WEB.log" >>"$W/log/$WEB-error.log"
 			grep -q 'Address already in use' \
-			    "$W/log/nginx-error.log" || stop "nginx ended"
-			: >"$W/log/nginx-error.log"
+			    "$W/log/$WEB-error.log" || stop "$WEB ended"
+			: >"$W/log/$WEB-error.log"
 			port=$(free_port)
 			site_url
 			conf_set url "$U"
-			nginx_make
-			nginx_start
+			web_make
+			web_start
 			return
 		fi
 		sleep 0.1
 	done
 }
-nginx_stop() {
-	[ -n "$nginx_pid" ] || return 0
-	kill "$nginx_pid" 2>/dev/null
-	wait "$nginx_pid" 2>/dev/null
-	nginx_pid=
+web_stop() {
+	[ -n "$web_pid" ] || return 0
+	kill "$web_pid" 2>/dev/null
+	wait "$web_pid" 2>/dev/null
+	web_pid=
 }
 
 # Does cache, upload or drv answer?
@@ -318,7 +334,7 @@ upload_restart() {
 }
 
 site_start() {
-	nginx_start
+	web_start
 	for p in cache upload drv; do
 		prog_start $p
 	done
@@ -327,7 +343,7 @@ site_start() {
 	done
 }
 site_stop() {
-	nginx_stop
+	web_stop
 	for p in upload cache drv; do
 		prog_stop $p
 	done
@@ -346,10 +362,10 @@ settled() {
 settle() {
 	until_true 60 settled || fail "everything spooled gets stored"
 }
-# Half-written bodies: none in the spool, none of nginx's.
+# Half-written bodies: none in the spool, none of the web server's.
 no_bodies() {
 	[ -z "$(find "$S/spool/incoming" "$S/body" "$W/tmp" -type f \
-	    ! -name nginx.pid 2>/dev/null)" ]
+	    ! -name '*.pid' 2>/dev/null)" ]
 }
 # A fingerprint of all that is kept.
 stored() {
@@ -371,6 +387,13 @@ req() {
 	: >"$W/body"
 	code=$(curl -q -s -m 120 --path-as-is -D "$W/hdr" -o "$W/body" \
 	    -w '%{http_code}' "$@" 2>"$W/curl.err")
+}
+# requests_logged: the web server's log has all that was asked.
+requests_logged() {
+	logged=$((${logged-0} + 1))
+	status "$U/logged-$logged" >/dev/null
+	until_true 20 grep -q "GET /logged-$logged " "$W/log/access.log" ||
+	    fail "requests are logged"
 }
 # put KEY FILE [ARG...]
 put() {

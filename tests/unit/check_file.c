@@ -365,6 +365,23 @@ add(Suite *s, const char *name, const TTest *test, size_t n)
 	suite_add_tcase(s, tc);
 }
 
+START_TEST(lock_one_of_some)
+{
+	int a, b;
+
+	ck_assert_int_ge(a = file_lock_one(dir, "run", 2), 0);
+	ck_assert_int_ge(b = file_lock_one(dir, "run", 2), 0);
+	ck_assert_int_eq(file_lock_one(dir, "run", 2), -1);
+	ck_assert_int_eq(errno, EWOULDBLOCK);
+	close(a);
+	ck_assert_int_ge(a = file_lock_one(dir, "run", 2), 0);
+	close(a);
+	close(b);
+	ck_assert_int_eq(file_lock_one(dir, "none/run", 2), -1);
+	ck_assert_int_eq(errno, ENOENT);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -382,6 +399,7 @@ main(void)
 	add(s, "copy rest", copy_of_the_rest, 1);
 	add(s, "copy pipe", copy_from_a_pipe, 1);
 	add(s, "open dir", open_dir, 1);
+	add(s, "lock", lock_one_of_some, 1);
 	add(s, "secret mode", secret_modes, nitems(secret_rows));
 	add(s, "secret file", secret_must_be_a_file, 1);
 	return unit_main(s);

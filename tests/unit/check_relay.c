@@ -416,6 +416,125 @@ START_TEST(leaves_the_claims_of_the_living)
 }
 END_TEST
 
+/* For one request --------------------------------------------------------- */
+
+static void
+start_once(void)
+{
+	re = relay_start_once(&conf, CACHE_MAIN, files, sd, NULL);
+	ck_assert_ptr_nonnull(re);
+}
+
+static bool
+never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+START_TEST(once_carries_what_is_waited_for)
+{
+	put(LOG_X, "x");
+	put(LOG_Y, "y");
+	start_once();
+	relay_wake(re);
+	ck_assert_int_eq(
+	    relay_wait(re, ix, LOG_Y, 20, never, NULL), RELAY_STORED);
+	ck_assert_int_eq(get(LOG_X).state, ASSET_SPOOLED);
+	stop();
+	ck_assert_int_eq(get(LOG_X).state, ASSET_SPOOLED);
+	ck_file(LOG_Y, "y");
+}
+END_TEST
+
+/* A left over NAR and narinfo have to go before the narinfo at hand. */
+START_TEST(once_carries_what_goes_before_a_narinfo)
+{
+	char narinfo[2][KEY_MAX + 1], nar[2][KEY_MAX + 1];
+
+	put_path('a', "", narinfo[0], nar[0]);
+	put_path('b', "a", narinfo[1], nar[1]);
+	start_once();
+	ck_assert_int_eq(
+	    relay_wait(re, ix, narinfo[1], 20, never, NULL), RELAY_STORED);
+	ck_assert_int_eq(get(narinfo[0]).state, ASSET_STORED);
+}
+END_TEST
+
+START_TEST(once_leaves_the_claims_of_the_living)
+{
+	struct asset_row row;
+	size_t n;
+
+	put(LOG_X, "x");
+	ck_assert_int_eq(index_claim_key(ix, CACHE_MAIN, LOG_Y, "another",
+			     (int64_t)time(NULL), 3600, &row, &n),
+	    0);
+	ck_assert_uint_eq(n, 0);
+	ck_assert_int_eq(index_claim_key(ix, CACHE_MAIN, LOG_X, "another",
+			     (int64_t)time(NULL), 3600, &row, &n),
+	    0);
+	ck_assert_uint_eq(n, 1);
+	index_asset_clear(&row);
+	start_once();
+	ck_assert_int_eq(
+	    relay_wait(re, ix, LOG_X, 0, never, NULL), RELAY_TIMEOUT);
+	stop();
+	ck_assert_int_eq(get(LOG_X).state, ASSET_RELAYING);
+}
+END_TEST
+
+START_TEST(idle_when_all_is_carried)
+{
+	char key[KEY_MAX + 1], name[8];
+	int i;
+
+	for (i = 0; i < 150; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		log_key(key, name);
+		put(key, name);
+	}
+	start(files);
+	while (!relay_wait_idle(re))
+		;
+	wait_for(ASSET_STORED, 150);
+	ck_assert_int_eq(ask("SELECT count(*) FROM asset "
+			     "WHERE state <> 'stored'"),
+	    0);
+}
+END_TEST
+
+static int
+note_waiting(const struct index_waiting *w, void *arg)
+{
+	buf_addf(arg, "%s %d %d %s\n", w->key, (int)w->state,
+	    w->next_attempt > (int64_t)time(NULL), w->why);
+	return 0;
+}
+
+START_TEST(waiting_each_those_that_failed_first)
+{
+	struct buf b = BUF_INIT;
+
+	put(LOG_X, "x");
+	put(LOG_Y, "y");
+	spool_remove(sd, get(LOG_Y).spool);
+	start(files);
+	wait_for(ASSET_FAILED, 1);
+	wait_for(ASSET_STORED, 1);
+	stop();
+	put("nix-cache-info", "later");
+	ask("UPDATE asset SET next_attempt = 99999999999, last_error = 'slow' "
+	    "WHERE key = 'nix-cache-info'");
+	ck_assert_int_eq(
+	    index_waiting_each(ix, CACHE_MAIN, 10, note_waiting, &b), 0);
+	ck_assert_ptr_nonnull(strstr(buf_str(&b), LOG_Y " 3 1 its spool file"));
+	ck_assert_ptr_nonnull(
+	    strstr(buf_str(&b), "\nnix-cache-info 0 1 slow\n"));
+	buf_free(&b);
+}
+END_TEST
+
 /* With a store of the test's own ---------------------------------------- */
 
 /* It fails as told, and writes down what it was given. */
@@ -823,6 +942,11 @@ main(void)
 	tcase_add_test(tc, lost_spool_file_is_a_failure);
 	tcase_add_test(tc, strange_key_is_a_failure);
 	tcase_add_test(tc, leaves_the_claims_of_the_living);
+	tcase_add_test(tc, once_carries_what_is_waited_for);
+	tcase_add_test(tc, once_carries_what_goes_before_a_narinfo);
+	tcase_add_test(tc, once_leaves_the_claims_of_the_living);
+	tcase_add_test(tc, idle_when_all_is_carried);
+	tcase_add_test(tc, waiting_each_those_that_failed_first);
 	suite_add_tcase(s, tc);
 
 	tcase_add_checked_fixture(starts, setup_unopened, teardown);

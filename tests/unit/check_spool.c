@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "hash.h"
 #include "scratch.h"
@@ -263,12 +265,12 @@ START_TEST(retired_stays_for_the_grace)
 	spool_free(s);
 	spool_retire(sd, a, 1000);
 	spool_retire(sd, b, 1001);
-	spool_reap(sd, 1000 + SPOOL_GRACE - 1);
+	ck_assert(spool_reap(sd, 1000 + SPOOL_GRACE - 1));
 	ck_assert_int_eq(count("spool/ready"), 2);
 	spool_reap(sd, 1000 + SPOOL_GRACE);
 	ck_assert_int_eq(count("spool/ready"), 1);
 	spool_retire(sd, a, 2000); /* gone already: harmless */
-	spool_reap(sd, 9000);
+	ck_assert(!spool_reap(sd, 9000));
 	ck_assert_int_eq(count("spool/ready"), 0);
 }
 END_TEST
@@ -348,6 +350,88 @@ START_TEST(leaves_strange_files_in_peace_but_not_in_incoming)
 }
 END_TEST
 
+static struct spool_dir *
+open_brief(void)
+{
+	struct spool_dir *d = spool_open_brief(scratch, used, note_dead, NULL);
+
+	ck_assert_ptr_nonnull(d);
+	return d;
+}
+
+/* As if instance had ended so many seconds ago. */
+static void
+age_lock(const char *instance, int seconds)
+{
+	struct timespec t[2];
+	char lock[64];
+
+	snprintf(lock, sizeof(lock), "spool/%s.lock", instance);
+	clock_gettime(CLOCK_REALTIME, &t[0]);
+	t[0].tv_sec -= seconds;
+	t[1] = t[0];
+	ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path(lock), t, 0), 0);
+}
+
+START_TEST(brief_leaves_nothing)
+{
+	struct spool_dir *d;
+	int before = count("spool");
+
+	d = open_brief();
+	ck_assert_int_eq(count("spool"), before + 1);
+	spool_close(d);
+	ck_assert_int_eq(count("spool"), before);
+}
+END_TEST
+
+START_TEST(brief_recovers_what_a_dead_instance_left)
+{
+	char instance[SPOOL_INSTANCE_LEN + 1], kept[SPOOL_NAME_MAX + 1];
+	struct spool *live = body("live");
+
+	crash(kept, instance);
+	snprintf(used_name, sizeof(used_name), "%s", kept);
+	ndead = 0;
+	/* A web server may just open what it retired. */
+	spool_close(open_brief());
+	ck_assert_uint_eq(ndead, 0);
+	ck_assert_int_eq(count("spool/ready"), 2);
+	age_lock(instance, SPOOL_GRACE);
+	spool_close(open_brief());
+	ck_assert_uint_eq(ndead, 1);
+	ck_assert_str_eq(dead[0], instance);
+	/* What is used stays, and so does what the living have. */
+	ck_assert_int_eq(count("spool/ready"), 1);
+	ck_assert_int_eq(count("spool/incoming"), 1);
+	spool_free(live);
+}
+END_TEST
+
+START_TEST(brief_retired_stays_for_the_grace)
+{
+	char name[SPOOL_NAME_MAX + 1], instance[SPOOL_INSTANCE_LEN + 1];
+	struct spool_dir *whole = sd;
+	struct spool *s;
+
+	sd = open_brief();
+	memcpy(instance, spool_instance(sd), sizeof(instance));
+	s = body("relayed");
+	ck_assert_int_eq(spool_commit(s, name), SPOOL_OK);
+	spool_free(s);
+	/* It ran for long. */
+	age_lock(instance, 1000);
+	spool_retire(sd, name, (int64_t)time(NULL));
+	spool_close(sd);
+	sd = whole;
+	spool_close(open_brief());
+	ck_assert_int_eq(count("spool/ready"), 1);
+	age_lock(instance, SPOOL_GRACE);
+	spool_close(open_brief());
+	ck_assert_int_eq(count("spool/ready"), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -367,6 +451,9 @@ main(void)
 	tcase_add_test(tc, take_limit);
 	tcase_add_test(tc, retired_stays_for_the_grace);
 	tcase_add_test(tc, recovers_what_a_dead_instance_left);
+	tcase_add_test(tc, brief_leaves_nothing);
+	tcase_add_test(tc, brief_recovers_what_a_dead_instance_left);
+	tcase_add_test(tc, brief_retired_stays_for_the_grace);
 	tcase_add_test(tc, leaves_strange_files_in_peace_but_not_in_incoming);
 	suite_add_tcase(s, tc);
 	return unit_main(s);

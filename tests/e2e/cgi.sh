@@ -67,7 +67,7 @@ server.errorlog = "$W/log/lighttpd-error.log"
 server.breakagelog = "$W/log/cgi.log"
 accesslog.filename = "|exec cat >>$W/log/access.log"
 server.upload-dirs = ( "$W/tmp/lighttpd" )
-server.pid-file = "$W/tmp/lighttpd.pid"
+server.pid-file = "$W/run/lighttpd.pid"
 mimetype.assign = ( ".html" => "text/plain" )
 include "$W/lighttpd/tmpnix.conf"
 ${LIGHTTPD_EXTRA-}

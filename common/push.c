@@ -20,8 +20,8 @@
 
 #define CHUNK ((size_t)64 << 10)
 #define CACHE_INFO_MAX 4096
-/* For a NAR to be verified; as long as its narinfo would wait. */
-#define VERIFY_SECONDS 120
+/* For all that is waited for before an answer: web servers wait for 300. */
+#define ANSWER_SECONDS 280
 
 /* One PUT under way. */
 struct put {
@@ -415,13 +415,14 @@ audit(struct put *u, uint64_t size)
 }
 
 /*
- * Nobody verifies a NAR when this process has ended, and its narinfo's would
- * find that out too late: 0, or the status of an answer.
+ * Nobody verifies a NAR when this process has ended.  It was under way since
+ * then: 0, or the status of an answer.
  */
 static int
-verified(struct put *u)
+verified(struct put *u, int64_t since)
 {
 	struct verifier *v = u->p->acceptor->verifier;
+	int64_t left = since + ANSWER_SECONDS - (int64_t)time(NULL);
 	struct verified result;
 
 	if (v == NULL || u->key.kind != KEY_NAR)

@@ -427,8 +427,8 @@ verified(struct put *u, int64_t since)
 
 	if (v == NULL || u->key.kind != KEY_NAR)
 		return 0;
-	switch (
-	    verifier_wait(v, u->p->index, &u->key, VERIFY_SECONDS, &result)) {
+	switch (verifier_wait(v, u->p->index, &u->key,
+	    left > 1 ? (unsigned int)left : 1, &result)) {
 	case VERIFIER_DONE:
 		verified_clear(&result);
 		return 0;
@@ -447,6 +447,7 @@ verified(struct put *u, int64_t since)
 static int
 entered(struct put *u, int status, uint64_t size)
 {
+	const int64_t now = (int64_t)time(NULL);
 	int late;
 
 	if (u->p->relay != NULL)
@@ -456,7 +457,8 @@ entered(struct put *u, int status, uint64_t size)
 		if (u->p->once && status == 200)
 			index_retry(u->p->index, u->p->cache, u->key.s);
 		status = confirmed(u, status);
-		if (u->p->once && status < 300 && (late = verified(u)) != 0)
+		if (u->p->once && status < 300 &&
+		    (late = verified(u, now)) != 0)
 			status = late;
 	} else
 		reply_empty(u->r, status);

@@ -95,6 +95,15 @@ is "a PUT gets no 5xx" "$cgi_status" 424
 cgi upload PUT /nix-cache-info CONTENT_LENGTH=0 TMPNIX_ROLE=check \
     TMPNIX_CONF=/nonexistent/tmpnix.conf
 is "but its check" "$cgi_status" 500
+# fcgiwrap takes a program that does not read the body for one that failed.
+{
+	head -c 3000000 /dev/zero
+	echo $? >"$W/wrote"
+} | env -i REQUEST_METHOD=PUT REQUEST_URI=/log/x CONTENT_LENGTH=3000000 \
+    "TMPNIX_CONF=$CONF" "$top_builddir/tmpnix-upload" >"$W/out"
+is "a refused body is read to its end" \
+    "$(cat "$W/wrote") $(sed -n '1s/^Status: \([0-9]*\).*/\1/p' "$W/out")" \
+    "0 401"
 mv "$S/index.db" "$S/index.keep"
 mkdir "$S/index.db"
 cgi upload PUT /nix-cache-info CONTENT_LENGTH=0 "TMPNIX_CONF=$CONF"

@@ -64,14 +64,17 @@ ok "tmpnix.conf is good" "$D$bindir/tmpnix" -f "$etc/tmpnix.conf" -n
 is "it has our state directory" "$(sed -n 's/^#state_dir = //p' \
     "$etc/tmpnix.conf")" "$localstatedir/lib/tmpnix"
 is "the programs know where it is" "$("$D$libexecdir/tmpnix/tmpnix-cache" \
-    --help | sed -n 's/.*(default \(.*\)).*/\1/p')" "$sysconfdir/tmpnix/tmpnix.conf"
+    --help | sed -n 's/.*-f file.*(default \(.*\)).*/\1/p')" "$sysconfdir/tmpnix/tmpnix.conf"
 is "the page can show the key" "$(sed -n 's/^public_key_file = //p' \
     "$etc/tmpnix.conf")" "$localstatedir/lib/tmpnix/keys/cache.pub"
 ok "nginx passes bodies on as they come" grep -q \
     "^[[:space:]]*include $sysconfdir/tmpnix/nginx/tmpnix_body_stream.conf" \
     "$etc/nginx/tmpnix.conf"
 ok "nginx knows the sockets" grep -q \
-    "server unix:$runstatedir/tmpnix/upload.sock;" "$etc/nginx/tmpnix.conf"
+    "server unix:$runstatedir/tmpnix/upload.sock;" \
+    "$etc/nginx/tmpnix_programs_fastcgi.conf"
+ok "CGI's knows the programs" grep -q "\"$libexecdir/tmpnix/tmpnix-drv\"" \
+    "$etc/lighttpd/tmpnix_cgi.conf"
 mkdir "$W/nginx-t" "$W/tmp"
 sed "s|include $sysconfdir|include $D$sysconfdir|" "$etc/nginx/tmpnix.conf" |
     sed "s|listen 80;|listen 127.0.0.1:$(free_port);|" >"$W/nginx-t/tmpnix.conf"

@@ -168,7 +168,11 @@ for round in $(seq 15); do
 	prog_ready cache
 done
 pass "four starts at once, 15 times: one runs, three are refused"
-prog_stop cache
+prog_stop cache KILL
+# Who looks at the old socket holds a lock on the directory, while others wait.
+flock "$W/run" timeout 60 "$CACHE" -d -f "$CONF" -s "$sock" >"$W/refused" 2>&1
+is "the directory is locked: exit" $? 1
+ok "the directory is locked" grep -q 'lock its directory' "$W/refused"
 
 # A TCP port.
 tcp=$(free_port)

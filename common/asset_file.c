@@ -54,6 +54,7 @@ open_parent(
 	char dir[KEY_MAX + 1];
 	char *p;
 	size_t n;
+	int fd;
 
 	if ((*name = strrchr(key, '/')) == NULL) {
 		*name = key;
@@ -70,8 +71,9 @@ open_parent(
 	/* build-trace-v2/<drv>/ is the deepest there is. */
 	if (create && (p = strchr(dir, '/')) != NULL) {
 		*p = '\0';
-		if (mkdirat(af->root, dir, 0755) == -1 && errno != EEXIST)
+		if ((fd = file_open_dir(af->root, dir, 0755, true)) == -1)
 			return -1;
+		close(fd);
 		*p = '/';
 	}
 	return file_open_dir(af->root, dir, 0755, create);

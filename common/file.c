@@ -219,9 +219,20 @@ file_lock_one(int dir, const char *prefix, uint64_t n)
 int
 file_open_dir(int dir, const char *name, mode_t mode, bool create)
 {
-	if (create && mkdirat(dir, name, mode) == -1 && errno != EEXIST)
+	bool made = create && mkdirat(dir, name, mode) == 0;
+	int fd, saved;
+
+	if (create && !made && errno != EEXIST)
 		return -1;
-	return openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* The caller's mode is meant, whatever the umask. */
+	if (fd != -1 && made && fchmod(fd, mode) == -1) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
 }
 
 int

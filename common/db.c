@@ -104,7 +104,9 @@ open_locked(const char *path, bool full)
 		full ? "PRAGMA synchronous=FULL"
 		     : "PRAGMA synchronous=NORMAL") == -1 ||
 	    exec(d, "PRAGMA foreign_keys=ON") == -1 ||
-	    exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1)
+	    exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1 ||
+	    /* No files in /tmp, where a program in its sandbox can't go. */
+	    exec(d, "PRAGMA temp_store=MEMORY") == -1)
 		goto fail;
 	return d;
 fail:

@@ -89,6 +89,17 @@ state_free(void *state)
 	free(st);
 }
 
+static bool
+allow(const struct conf *conf, struct sandbox *sb)
+{
+	sandbox_read(sb, conf->public_key_file);
+	sandbox_read(sb, conf->drv_public_key_file);
+	sandbox_read(sb, conf->tls_ca_file);
+	sandbox_read(sb, conf->s3_credentials_file);
+	sandbox_read(sb, conf->glitch_token_file);
+	return true;
+}
+
 static int
 run(const struct conf *conf, struct listener *l)
 {
@@ -133,6 +144,7 @@ main(int argc, char *argv[])
 	static const struct prog prog = {
 		.name = "tmpnix-cache",
 		.purpose = "Answer the reads of a Nix binary cache.",
+		.allow = allow,
 		.run = run,
 	};
 

@@ -1,10 +1,12 @@
 /* tmpnix-drv: instantiate derivations, and answer reads of their cache. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -14,6 +16,7 @@
 #include "conf.h"
 #include "derivation.h"
 #include "fcgi.h"
+#include "file.h"
 #include "gate.h"
 #include "index.h"
 #include "instantiate.h"
@@ -317,6 +320,27 @@ stopping(void *arg)
 		instantiate_stop(sh->instantiate);
 }
 
+static bool
+allow(const struct conf *conf, struct sandbox *sb)
+{
+	int dir;
+
+	/* An impure one may do what its user may, build in namespaces too. */
+	if (conf->nfiles > 0 && conf->drv_eval == CONF_EVAL_IMPURE) {
+		log_debug("no sandbox: drv_eval = impure");
+		return false;
+	}
+	/* Nix runs in it as well; what it may read is restricted by it. */
+	sandbox_execute(sb, "/");
+	sandbox_use(sb, "/dev");
+	/* Only what is there can be allowed. */
+	dir = file_open_dir(AT_FDCWD, conf->drv_state_dir, 0755, true);
+	if (dir != -1)
+		close(dir);
+	sandbox_write(sb, conf->drv_state_dir);
+	return true;
+}
+
 static int
 run(const struct conf *given, struct listener *l)
 {
@@ -367,6 +391,8 @@ main(int argc, char *argv[])
 	static const struct prog prog = {
 		.name = "tmpnix-drv",
 		.purpose = "Instantiate derivations, and serve them.",
+		.tcp = true,
+		.allow = allow,
 		.run = run,
 	};
 

@@ -256,6 +256,36 @@ begin(struct shared *sh)
 	    spool_instance(sh->spool));
 }
 
+static void
+allow_file(const char *path, void *sb)
+{
+	sandbox_read(sb, path);
+}
+
+static bool
+allow(const struct conf *conf, struct sandbox *sb)
+{
+	/* Names are resolved by what the system has for it, and libraries it
+	 * loads then. */
+	static const char *const system[] = { "/etc", "/usr", "/lib", "/lib64",
+		"/nix/store", "/run/systemd/resolve", "/run/resolvconf",
+		"/run/NetworkManager", "/run/nscd" };
+	size_t i;
+
+	for (i = 0; i < sizeof(system) / sizeof(system[0]); i++)
+		sandbox_read(sb, system[i]);
+	sandbox_read(sb, conf->public_key_file);
+	sandbox_read(sb, conf->drv_public_key_file);
+	sandbox_read(sb, conf->tls_ca_file);
+	sandbox_read(sb, conf->s3_credentials_file);
+	sandbox_read(sb, conf->glitch_token_file);
+	if (policy_each_file(conf, allow_file, sb) == -1)
+		fatalx("no memory");
+	/* A body is linked from there into the spool. */
+	sandbox_write(sb, conf->body_dir);
+	return true;
+}
+
 static int
 run(const struct conf *conf, struct listener *l)
 {
@@ -300,6 +330,8 @@ main(int argc, char *argv[])
 	static const struct prog prog = {
 		.name = "tmpnix-upload",
 		.purpose = "Take what nix copy pushes into a Nix binary cache.",
+		.tcp = true,
+		.allow = allow,
 		.run = run,
 	};
 

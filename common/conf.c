@@ -378,6 +378,23 @@ parse_name_or_none(
 	return set_string(field, v, n);
 }
 
+/* USER or USER:GROUP, or "none" for NULL. */
+static const char *
+parse_user(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	const char *colon = memchr(v, ':', n);
+	size_t len = colon == NULL ? n : (size_t)(colon - v);
+
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	if (n > k->max || v[0] == '-' || !plain_ok(v, len, "-._") ||
+	    (colon != NULL && !plain_ok(colon + 1, n - len - 1, "-._")))
+		return k->rule;
+	return set_string(field, v, n);
+}
+
 static const char *
 parse_region(const struct key_def *k, const char *v, size_t n, void *field)
 {
@@ -522,6 +539,9 @@ parse_level(const struct key_def *k, const char *v, size_t n, void *field)
 
 static const struct key_def keys[] = {
 	ROW(state_dir, parse_path, TMPNIX_STATE_DIR, PATH_RULE, 0, 0),
+	ROW(user, parse_user, "none",
+	    "must be a USER or USER:GROUP to run as, or none", 0, 64),
+	ROW(sandbox, parse_bool, "yes", "must be yes or no", 0, 0),
 	ROW(store_dir, parse_store_dir, "/nix/store",
 	    PATH_RULE " or spaces, such as /nix/store", 0, 0),
 	ROW(url, parse_url, "http://127.0.0.1:8080", URL_RULE, 0, 0),
@@ -990,6 +1010,7 @@ conf_free(struct conf *c)
 	if (c == NULL)
 		return;
 	free(c->state_dir);
+	free(c->user);
 	free(c->store_dir);
 	free(c->url);
 	free(c->public_key_file);

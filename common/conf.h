@@ -42,6 +42,8 @@ enum conf_verify { CONF_VERIFY_NAR, CONF_VERIFY_FILE };
 
 struct conf {
 	char *state_dir; /* absolute; index.db, spool/, store/ */
+	char *user; /* USER[:GROUP] to become when started as root, or NULL */
+	bool sandbox;
 	char *store_dir; /* Nix's StoreDir, e.g. /nix/store */
 	char *url; /* http(s)://HOST[:PORT], no slash at the end */
 	bool want_mass_query;

@@ -94,6 +94,23 @@ load_secret(struct policy *p, const char *s)
 	return 0;
 }
 
+int
+policy_each_file(const struct conf *conf,
+    void (*each)(const char *path, void *arg), void *arg)
+{
+	const char *s = conf->secret_key_file;
+	char *file;
+	size_t n;
+
+	for (; s != NULL && (n = next_word(&s)) > 0; s += n) {
+		if ((file = strndup(s, n)) == NULL)
+			return -1;
+		each(file, arg);
+		free(file);
+	}
+	return 0;
+}
+
 struct policy *
 policy_new(const struct conf *conf)
 {

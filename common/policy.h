@@ -31,6 +31,10 @@ struct policy;
 struct policy *policy_new(const struct conf *conf);
 void policy_free(struct policy *p);
 
+/* Call each with every file that policy_new reads.  -1 without memory. */
+int policy_each_file(const struct conf *conf,
+    void (*each)(const char *path, void *arg), void *arg);
+
 /* Has it secret keys? */
 bool policy_signs(const struct policy *p);
 

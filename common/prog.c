@@ -2,7 +2,7 @@
 
 #include "prog.h"
 
-#include <sys/stat.h>
+#include <sys/types.h>
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -19,6 +19,9 @@
 #include "fcgi.h"
 #include "listen.h"
 #include "log.h"
+#include "privileges.h"
+
+#define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
 struct options {
 	const char *conf;
@@ -197,6 +200,70 @@ listen_somewhere(const struct prog *prog, const struct options *o)
 	return l;
 }
 
+/*
+ * Who to be, when we are root: the user of the configuration.  A socket is
+ * theirs too, unless -o says something else.
+ */
+static void
+find_user(const struct conf *conf, struct options *o, uid_t *uid, gid_t *gid)
+{
+	const char *why;
+
+	if (geteuid() != 0)
+		return;
+	if (conf->user == NULL)
+		fatalx("%s: started as root: set user to who this is to run "
+		       "as (root, if it must be), or start as that user",
+		    o->conf);
+	if ((why = account_parse(conf->user, uid, gid)) != NULL)
+		fatalx("%s: user %s: %s", o->conf, conf->user, why);
+	if (*gid == (gid_t)-1)
+		fatalx("%s: user %s: has no group: add it behind a colon",
+		    o->conf, conf->user);
+	if (o->listen.uid == (uid_t)-1)
+		o->listen.uid = *uid;
+	if (o->listen.gid == (gid_t)-1)
+		o->listen.gid = *gid;
+}
+
+static void
+enter_sandbox(
+    const struct prog *prog, const struct conf *conf, struct listener *l)
+{
+	/* Any of them may be a symbolic link to another place. */
+	static const char *const dirs[] = { "", "/spool", "/spool/incoming",
+		"/spool/ready", "/store", "/drvs", "/keys" };
+	/* What libraries look at in any program. */
+	static const char *const files[] = { "/etc/localtime", "/etc/ssl",
+		"/usr/lib/ssl", "/usr/share/zoneinfo", "/proc/self" };
+	static const char *const devices[] = { "/dev/null", "/dev/random",
+		"/dev/urandom" };
+	struct buf path = BUF_INIT;
+	struct sandbox *sb;
+	size_t i;
+
+	if (!conf->sandbox || (sb = sandbox_new(prog->tcp)) == NULL)
+		return;
+	for (i = 0; i < nitems(dirs); i++) {
+		buf_clear(&path);
+		buf_addf(&path, "%s%s", conf->state_dir, dirs[i]);
+		sandbox_write(sb, buf_str(&path));
+	}
+	buf_free(&path);
+	for (i = 0; i < nitems(files); i++)
+		sandbox_read(sb, files[i]);
+	for (i = 0; i < nitems(devices); i++)
+		sandbox_use(sb, devices[i]);
+	if (l != NULL)
+		sandbox_remove_in(sb, listen_dir(l));
+	else /* what is produced goes into a temporary file (fcgi.h) */
+		sandbox_write(sb, P_tmpdir);
+	if (prog->allow(conf, sb))
+		sandbox_enter(sb);
+	else
+		sandbox_free(sb);
+}
+
 int
 prog_main(const struct prog *prog, int argc, char *argv[])
 {
@@ -208,6 +275,8 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	struct listener *l;
 	struct conf *conf;
 	sigset_t set;
+	uid_t uid = 0;
+	gid_t gid = 0;
 	int rc;
 	bool cgi;
 
@@ -235,9 +304,20 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		fatalx("libsodium can't start");
 	/* Many threads, little memory each: arenas would not be shared. */
 	mallopt(M_ARENA_MAX, 2);
-	umask(022);
 
+	/*
+	 * While we may be root: who to be, and the socket, which root can make
+	 * where that user can't.  Then nothing of root is left, for us and for
+	 * our children.  All other files are opened after that, so they must be
+	 * the user's, secrets too.  Nothing has come in by the socket so far.
+	 */
+	privileges_seal();
+	find_user(conf, &o, &uid, &gid);
 	l = cgi ? NULL : listen_somewhere(prog, &o);
+	privileges_drop(uid, gid);
+	privileges_no_new();
+	enter_sandbox(prog, conf, l);
+
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

@@ -1,17 +1,25 @@
 /*
- * The main() of the FastCGI programs: options, configuration, listening,
- * signals, in the order that is safe.  Or of a CGI process, whose options are
- * the environment's TMPNIX_CONF (-f) and TMPNIX_LOG=stderr (-d).
+ * The main() of the FastCGI programs: options, configuration, listening, the
+ * rights that are given up, signals, in the order that is safe.  Or of a CGI
+ * process, whose options are the environment's TMPNIX_CONF (-f) and
+ * TMPNIX_LOG=stderr (-d).
  */
 #ifndef PROG_H
 #define PROG_H
 
 #include "conf.h"
 #include "listen.h"
+#include "sandbox.h"
 
 struct prog {
 	const char *name;
 	const char *purpose; /* one line for --help */
+	bool tcp; /* connects to servers */
+	/*
+	 * Open to the sandbox what run needs besides state_dir and what any
+	 * program needs.  false: it can't run in one, as it is configured.
+	 */
+	bool (*allow)(const struct conf *conf, struct sandbox *sb);
 	/*
 	 * Serve what comes in by l until told to stop, or, without l (NULL),
 	 * the one request of a CGI process; conf is valid until it returns.

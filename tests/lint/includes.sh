@@ -21,8 +21,8 @@ verify
 narinfo decode derivation nar refscan
 key
 storepath sign attrpath query text netaddr
-hash
-base32 file account
+hash privileges
+base32 file account sandbox
 num
 buf log utf8
 '

@@ -11,6 +11,7 @@ lighttpd_make() {
 		sed -e "s|/etc/tmpnix/lighttpd/|$W/lighttpd/|g" \
 		    -e "s|/var/lib/tmpnix/|$S/|g" \
 		    -e "s|/run/tmpnix/|$W/run/|g" \
+		    -e "s|\"/dev/shm\", \"/var/tmp\"|\"$W/tmp/lighttpd\"|" \
 		    "$f" >"$W/lighttpd/${f##*/}"
 	done
 	cp "$top_srcdir"/conf/lighttpd/error/*.html "$W/lighttpd/error/"
@@ -25,7 +26,6 @@ server.document-root = "$W/www"
 server.errorlog = "$W/log/lighttpd-error.log"
 server.breakagelog = "$W/log/lighttpd-breakage.log"
 accesslog.filename = "|exec cat >>$W/log/access.log"
-server.upload-dirs = ( "$W/tmp/lighttpd" )
 server.pid-file = "$W/tmp/lighttpd.pid"
 mimetype.assign = ( ".html" => "text/plain" )
 include "$W/lighttpd/tmpnix.conf"

@@ -4,6 +4,7 @@
 # Both are cold: an empty cache each time, no client cache.
 # COMPRESSION (none) is the client's: xz would time the client.
 # shellcheck disable=SC1091,SC2034,SC2046,SC2154
+WEB=nginx
 . "$(dirname "$0")/../e2e/lib.sh"
 
 client=$W/nix

@@ -3,6 +3,7 @@
 # and by FastCGI; against a bare nginx with the same files.  ROUNDS (3)
 # alternating rounds of SECONDS_EACH (5), and the ratios of the medians.
 # shellcheck disable=SC1091,SC2034,SC2154
+WEB=nginx
 . "$(dirname "$0")/../e2e/lib.sh"
 
 STORE=/nix/store

@@ -79,6 +79,51 @@ refused "no key" 400 -u ":$SECRET" -T "$W/big" "$U/cache/x"
 refused "another method" 405 -u ":$SECRET" -X PATCH -T "$W/big" "$U/cache/$big"
 is "  Allow" "$(header allow)" "GET, HEAD, PUT"
 
+# The role by itself: what a program answers to
+# authorizer PROGRAM METHOD URI [NAME=VALUE...].
+authorizer() {
+	role_sock=$W/run/$1.sock-0
+	shift
+	SOCK=$role_sock perl -MIO::Socket::UNIX -e '
+		my ($method, $uri, @more) = @ARGV;
+		$SIG{ALRM} = sub { exit 3 };
+		alarm 60;
+		my $s = IO::Socket::UNIX->new($ENV{SOCK}) or die;
+		sub record { pack("CCnnCC", 1, $_[0], 1, length $_[1], 0, 0) . $_[1] }
+		my $p = "";
+		for ("REQUEST_METHOD=$method", "REQUEST_URI=$uri", @more) {
+			my ($n, $v) = split /=/, $_, 2;
+			$p .= pack("NN", length($n) | 1 << 31,
+			    length($v) | 1 << 31) . $n . $v;
+		}
+		# Begin a request, role 2; its parameters; and no body.
+		print $s record(1, pack("nCx5", 2, 0)), record(4, $p), record(4, "");
+		$s->flush;
+		while (read($s, my $h, 8) == 8) {
+			my (undef, $type, undef, $n, $pad) = unpack "CCnnC", $h;
+			read($s, my $body, $n + $pad) if $n + $pad;
+			print substr($body, 0, $n) if $type == 6;
+			last if $type == 3;
+		}' "$@" >"$W/role" 2>"$W/role.err"
+	sed -n 's/^Status: \([0-9]*\).*/\1/p' "$W/role"
+}
+auth=HTTP_AUTHORIZATION="Basic $(printf ':%s' "$SECRET" | base64 -w 0)"
+length=HTTP_CONTENT_LENGTH=5
+at=SCRIPT_NAME=/cache
+is "role: a PUT" "$(authorizer upload PUT "/cache/$hash.ls" $at $length \
+    "$auth")" 200
+is "  has no Variable- and no body" "$(grep -ci -e variable "$W/role")" 0
+is "role: no token" "$(authorizer upload PUT "/cache/$hash.ls" $at $length)" 401
+is "role: too long" "$(authorizer upload PUT "/cache/$hash.ls" $at \
+    HTTP_CONTENT_LENGTH=99999999999 "$auth")" 413
+is "role: no length" "$(authorizer upload PUT "/cache/$hash.ls" $at "$auth")" 411
+is "role: a reader's GET, of anything" "$(authorizer upload GET \
+    "/cache/00000000000000000000000000000000.narinfo" $at)" 200
+is "role: an instantiation, which is not begun" "$(authorizer drv PUT \
+    '/drv/instantiate?file=x&attr=y' SCRIPT_NAME=/drv "$auth")" 200
+is "role: one without a token" "$(authorizer drv PUT \
+    '/drv/instantiate?file=x&attr=y' SCRIPT_NAME=/drv)" 401
+
 # Not on the disk ----------------------------------------------------------------
 # What a process has had written to disks (not to memory that looks like one).
 written() {

@@ -195,12 +195,14 @@ must_wait(const struct put *u, const char **why)
 
 /*
  * Hold the check back while it must wait.  A client that is refused here sends
- * its body again, whole: it has not begun with it.
+ * its body again, whole: it has not begun with it.  Where no check was made
+ * (lighttpd, CGI) it may have.
  */
 static int
 hold_back(struct put *u)
 {
 	const struct conf *c = u->p->conf;
+	const int no = request_is_check(u->r) ? 503 : 424;
 	int64_t until = (int64_t)time(NULL) + (int64_t)c->spool_wait;
 	const char *why;
 	int status = 0;
@@ -208,13 +210,13 @@ hold_back(struct put *u)
 	if (!must_wait(u, &why))
 		return 0;
 	if (atomic_fetch_add(&u->p->pressure->checks, 1) >= c->threads / 4)
-		status = reply_text(u->r, 503,
+		status = reply_text(u->r, no,
 		    "%s: %s, and enough others wait already: try again later",
 		    u->key.s, why);
 	while (status == 0 && must_wait(u, &why)) {
 		if ((int64_t)time(NULL) > until || request_stopping(u->r))
-			status = reply_text(u->r, 503,
-			    "%s: %s: try again later", u->key.s, why);
+			status = reply_text(
+			    u->r, no, "%s: %s: try again later", u->key.s, why);
 		else
 			relay_wait_change(u->p->relay);
 	}
@@ -758,6 +760,8 @@ push_put(struct push *p, struct request *r)
 	if (request_is_check(r))
 		return (status = hold_back(&u)) != 0 ? status
 						     : reply_empty(r, 204);
+	if (p->once && (status = hold_back(&u)) != 0)
+		return refused(&u, status);
 	length = (uint64_t)request_length(r);
 	atomic_fetch_add(&p->pressure->bytes, length);
 	if ((status = take_body(&u, &s)) == 0) {

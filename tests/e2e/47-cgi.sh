@@ -41,14 +41,15 @@ uploads() {
 no_uploads() {
 	[ -z "$(uploads)" ]
 }
-locks() {
-	find "$S/spool" -name '*.lock' | wc -l
-}
 old_locks() {
 	find "$S/spool" -name '*.lock' -exec touch -d '-1 hour' {} +
 }
-ready() {
-	find "$S/spool/ready" -type f | wc -l
+# Files in the spool, and locks, when all processes have ended: lighttpd answers
+# before they do.
+left() {
+	until_true 20 no_uploads
+	echo "$(find "$S/spool/ready" -type f | wc -l)" \
+	    "$(find "$S/spool" -name '*.lock' | wc -l)"
 }
 
 bucket_has() {
@@ -124,14 +125,14 @@ ok "the store is a cache by itself" cmp -s "$S/store/$key" "$nar"
 put "$key" "$nar"
 is "again" "$code" 200
 # What was relayed stays for those who were told its name, then it goes.
-ok "the spool's file is there for a moment" test "$(ready)" -ge 1
+is "the spool's files are there for a moment" "$(left)" "2 1"
 old_locks
 path_make second "more text"
 put "$key" "$nar"
 is "the next NAR" "$code $(state "$key")" "201 stored"
-is "took it away" "$(ready) $(locks)" "1 1"
+is "took it away" "$(left)" "1 1"
 put "$hash.narinfo" "$info"
-is "a narinfo leaves nothing" "$(ready) $(locks)" "1 1"
+is "a narinfo leaves nothing" "$(left)" "1 1"
 tmpnix relay >"$W/out"
 is "tmpnix relay, with nothing to do" "$? $(cat "$W/out")" \
     "0 0 of 0 objects stored, 0 wait (0 B), 0 failed"
@@ -263,6 +264,17 @@ is "a store that fails: 424" "$code" 424
 ok "says that it is kept" grep -q 'kept to be tried again' "$W/body"
 is "and it is" "$(state "$key")" spooled
 
+# A spool that is full: held back, then refused, with no 5xx behind a body.
+conf_set spool_max 1K
+conf_set spool_wait 1s
+nar_4=$nar key_4=$key info_4=$info hash_4=$hash
+path_make s3-5 "some text"
+put "$key" "$nar"
+is "over spool_max" "$code" "$([ "$WEB" = nginx ] && echo 503 || echo 424)"
+ok "says so" grep -q 'over spool_max: try again later' "$W/body"
+conf_set spool_max 0
+nar=$nar_4 key=$key_4 info=$info_4 hash=$hash_4
+
 # tmpnix relay ------------------------------------------------------------------------------
 tmpnix relay --retry-failed >"$W/out" 2>"$W/err"
 is "tmpnix relay, while it fails" "$?" 1
@@ -282,7 +294,7 @@ put "$hash.narinfo" "$info"
 is "the narinfo behind it" "$code $(state "$hash.narinfo")" "201 stored"
 
 # Beside a process that relays: its claim is not touched.
-path_make s3-5 "$(head -c 60000 /dev/urandom | base64)"
+path_make s3-6 "$(head -c 60000 /dev/urandom | base64)"
 conf_set relay_wait 60s
 faults 'upload stall'
 put_in_background

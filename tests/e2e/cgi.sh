@@ -44,6 +44,11 @@ prog_stop() {
 	cgi_stop
 }
 
+# Nobody carries what tmpnix sign changed but cron's tmpnix relay.
+settle() {
+	tmpnix relay >>"$W/log/relay.log" 2>&1
+	until_true 60 settled || fail "everything spooled gets stored"
+}
 # What was relayed last stays in the spool until the next upload, or tmpnix
 # relay.
 settled() {

@@ -3,14 +3,6 @@
 # what a process that ends with its answer has to do before it, and what one that
 # is killed leaves.
 # shellcheck disable=SC1091,SC2015,SC2016,SC2034,SC2046,SC2154
-if [ -z "${WEB-}" ]; then
-	cgi_rc=0
-	for WEB in nginx lighttpd; do
-		echo "--- $WEB"
-		WEB=$WEB sh "$0" || cgi_rc=1
-	done
-	exit $cgi_rc
-fi
 MODE=cgi
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/store.sh"
@@ -118,6 +110,15 @@ put "$key" "$nar"
 is "a NAR" "$code $(state "$key")" "201 stored"
 is "is verified before the answer" \
     "$(sql "SELECT verdict FROM nar WHERE key = '$key'")" 0
+# One that takes longer to verify than to store.
+mkdir -p "$W/made"
+head -c 60000000 /dev/urandom >"$W/made/large"
+nix-store --dump "$W/made/large" >"$W/made/large.nar"
+large=$(nar_key "$W/made/large.nar")
+put "$large" "$W/made/large.nar"
+is "a large one too" \
+    "$code $(sql "SELECT verdict FROM nar WHERE key = '$large'")" "201 0"
+rm "$W/made/large" "$W/made/large.nar"
 put "$hash.narinfo" "$info"
 is "a narinfo" "$code $(state "$hash.narinfo")" "201 stored"
 is "so is nix-cache-info" "$(state nix-cache-info)" stored
@@ -125,7 +126,7 @@ ok "the store is a cache by itself" cmp -s "$S/store/$key" "$nar"
 put "$key" "$nar"
 is "again" "$code" 200
 # What was relayed stays for those who were told its name, then it goes.
-is "the spool's files are there for a moment" "$(left)" "2 1"
+is "the spool's files are there for a moment" "$(left)" "3 2"
 old_locks
 path_make second "more text"
 put "$key" "$nar"

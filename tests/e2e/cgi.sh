@@ -55,26 +55,3 @@ settled() {
 	[ "$(sql "SELECT count(*) FROM asset WHERE state <> 'stored'")" = 0 ] &&
 	    [ -z "$(find "$S/spool/incoming" -type f)" ]
 }
-
-# lighttpd and its mod_cgi.
-lighttpd_make() {
-	mkdir -p "$W/lighttpd" "$W/tmp/lighttpd" "$W/www"
-	f=$W/lighttpd/tmpnix.conf
-	sed -e "s|/var/lib/tmpnix/|$S/|g" -e "s|/etc/tmpnix/lighttpd/|$W/lighttpd/|g" \
-	    "$top_srcdir/conf/lighttpd/tmpnix_cgi.conf" >"$f"
-	cgi_make "$f"
-	cat >"$W/lighttpd/lighttpd.conf" <<EOT
-server.port = $port
-server.bind = "127.0.0.1"
-server.modules = ( "mod_alias", "mod_redirect", "mod_accesslog" )
-server.document-root = "$W/www"
-server.errorlog = "$W/log/lighttpd-error.log"
-server.breakagelog = "$W/log/cgi.log"
-accesslog.filename = "|exec cat >>$W/log/access.log"
-server.upload-dirs = ( "$W/tmp/lighttpd" )
-server.pid-file = "$W/run/lighttpd.pid"
-mimetype.assign = ( ".html" => "text/plain" )
-include "$W/lighttpd/tmpnix.conf"
-${LIGHTTPD_EXTRA-}
-EOT
-}

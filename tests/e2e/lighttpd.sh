@@ -15,6 +15,10 @@ lighttpd_make() {
 		    "$f" >"$W/lighttpd/${f##*/}"
 	done
 	cp "$top_srcdir"/conf/lighttpd/error/*.html "$W/lighttpd/error/"
+	if [ "$MODE" = cgi ]; then
+		mv "$W/lighttpd/tmpnix_cgi.conf" "$W/lighttpd/tmpnix.conf"
+		cgi_make "$W/lighttpd/tmpnix.conf"
+	fi
 	if [ "${READS-public}" = private ]; then
 		lighttpd_choose reads_private reads_public
 	fi

@@ -43,7 +43,12 @@ box_boot='
 	for f in etc/init.d/*; do
 		ln -sf /dev/null "etc/systemd/system/${f##*/}.service"
 	done
-	rm -f etc/systemd/system/nginx.service etc/systemd/system/dbus.service
+	for f in dbus.service dbus.socket systemd-logind.service; do
+		ln -sf /dev/null "etc/systemd/system/$f"
+	done
+	rm -f etc/systemd/system/nginx.service
+	# (Each dpkg would go through all manual pages.)
+	rm -f var/lib/man-db/auto-update
 	hostname tmpnix-box
 	ip link set lo up 2>/dev/null || ifconfig lo up
 	mkdir -p oldroot
@@ -61,6 +66,9 @@ box_up() {
 	running | degraded) ;;
 	*) false ;;
 	esac
+}
+box_up_or_dead() {
+	! kill -0 "$box_pid" || box_up
 }
 box_no() {
 	echo "no machine with systemd here: $*"
@@ -80,11 +88,12 @@ box_start() {
 	    --kill-child --propagation private "$@"' - "$box_group" \
 	    sh -c "$box_boot" - "$W" >"$W/log/box.log" 2>&1 </dev/null &
 	box_pid=$!
-	if ! until_true 60 box_up; then
+	until_true 60 box_up_or_dead
+	box_up || {
 		box_no "$(tail -n 1 "$W/log/box.log")"
 		box_stop
 		return 1
-	fi
+	}
 }
 box_stop() {
 	if [ -n "$box_pid" ]; then

@@ -51,6 +51,8 @@ for p in cache upload drv; do
 	    "tmpnix www-data 660"
 	ok "tmpnix-$p runs when it is asked only" not running tmpnix-$p.service
 done
+ok "what is in the spool at boot goes on" \
+    box systemctl is-enabled --quiet tmpnix-upload.service
 is "the state is the programs'" \
     "$(box stat -c '%U %G %a' /var/lib/tmpnix)" "tmpnix tmpnix 755"
 
@@ -146,7 +148,7 @@ ok "as another process" test "$(main_pid cache)" != "$pid"
 
 box cp /etc/tmpnix/tmpnix.conf /tmp/good.conf
 in_box 'echo "mistake = yes" >>/etc/tmpnix/tmpnix.conf'
-box systemctl stop tmpnix-cache.service
+box systemctl stop tmpnix-cache.service 2>/dev/null
 box curl -q -s -m 5 -o /dev/null http://cache.test/cache/nix-cache-info
 failing() {
 	in_box 'journalctl -u tmpnix-cache -o cat --no-pager | grep -q "mistake"'

@@ -185,5 +185,10 @@ mk uninstall
 is "what make uninstall leaves: what was edited, and data" \
     "$(find "$D" -type f | sort)" "$(printf '%s\n' "$etc/nginx/tmpnix.conf" \
     "$etc/tmpnix.conf" "$D$localstatedir/lib/tmpnix/index.db" | sort)"
+rm -r "$etc" "$D$localstatedir/lib/tmpnix"
+mk install
+mk uninstall
+ok "of what was not edited, nothing" not test -e "$etc" \
+    -o -e "$D$localstatedir/lib/tmpnix"
 
 e2e_end

@@ -177,10 +177,9 @@ is "it serves what it had" "$(get "$info")" 200
 ok "purge" box dpkg -P tmpnix-server
 ok "which says what it keeps" grep -q '/var/lib/tmpnix is kept' "$W/ok.out"
 ok "it has kept the keys" box test -f /var/lib/tmpnix/keys/cache.sec
-is "nothing else is left" "$(box find / -xdev -path /mnt -prune -o \
-    -path /var/lib/tmpnix -prune -o -path /var/log -prune -o \
-    -path /tmp -prune -o -path "$top_srcdir" -prune -o -name '*tmpnix*' \
-    -newer /mnt/hosts -print)" /etc/nginx/conf.d/tmpnix.conf
+is "nothing else is left" "$(box find /etc /usr /run /var/lib /var/cache \
+    -path /var/lib/tmpnix -prune -o -path "$top_srcdir" -prune -o \
+    -name '*tmpnix*' -newer /mnt/hosts -print)" /etc/nginx/conf.d/tmpnix.conf
 is "no unit has failed" "$(box systemctl --failed --plain --no-legend)" ''
 
 e2e_end

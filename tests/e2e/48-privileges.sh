@@ -36,8 +36,8 @@ sealed() {
 # refused WORD VALUE: with this user, tmpnix-cache ends with one line.
 refused() {
 	conf_set user "$2"
-	"$top_builddir/tmpnix-cache" -d -f "$CONF" -s "$W/run/cache.sock" \
-	    >"$W/refused" 2>&1 </dev/null
+	timeout 60 "$top_builddir/tmpnix-cache" -d -f "$CONF" \
+	    -s "$W/run/cache.sock" >"$W/refused" 2>&1 </dev/null
 	is "user = $2: exit" $? 1
 	is "user = $2: one line" "$(wc -l <"$W/refused")" 1
 	ok "user = $2: $(sed 's/^[^ ]* //' "$W/refused")" \
@@ -75,8 +75,8 @@ chown -R nobody:nogroup "$S"
 cp "$S/keys/cache.sec" "$W/root.sec"
 chmod 600 "$W/root.sec"
 conf_set secret_key_file "$W/root.sec"
-"$top_builddir/tmpnix-upload" -d -f "$CONF" -s "$W/run/upload.sock" \
-    >"$W/refused" 2>&1 </dev/null
+timeout 60 "$top_builddir/tmpnix-upload" -d -f "$CONF" \
+    -s "$W/run/upload.sock" >"$W/refused" 2>&1 </dev/null
 is "root's secret key: exit" $? 1
 ok "root's secret key" grep -q "$W/root.sec: Permission denied" "$W/refused"
 conf_set secret_key_file "$S/keys/cache.sec"

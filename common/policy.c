@@ -75,7 +75,7 @@ load_secret(struct policy *p, const char *s)
 
 	if (s == NULL)
 		return 0;
-	p->secret = calloc(count_words(s) + 1, sizeof(*p->secret));
+	p->secret = sign_keys_new(count_words(s) + 1);
 	p->ours = calloc(count_words(s) + 1, sizeof(*p->ours));
 	if (p->secret == NULL || p->ours == NULL)
 		return -1;
@@ -130,13 +130,9 @@ policy_new(const struct conf *conf)
 void
 policy_free(struct policy *p)
 {
-	size_t i;
-
 	if (p == NULL)
 		return;
-	for (i = 0; i < p->nsecret; i++)
-		sign_key_wipe(&p->secret[i]);
-	free(p->secret);
+	sign_keys_free(p->secret);
 	free(p->ours);
 	free(p->trusted);
 	free(p);

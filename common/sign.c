@@ -192,6 +192,18 @@ sign_key_wipe(struct secret_key *k)
 	sodium_memzero(k, sizeof(*k));
 }
 
+struct secret_key *
+sign_keys_new(size_t n)
+{
+	return sodium_allocarray(n, sizeof(struct secret_key));
+}
+
+void
+sign_keys_free(struct secret_key *keys)
+{
+	sodium_free(keys);
+}
+
 void
 sign_make(
     const struct secret_key *k, const void *p, size_t n, struct signature *out)

@@ -74,6 +74,14 @@ int sign_key_load(const char *path, struct secret_key *out);
 /* Overwrite with zeros. */
 void sign_key_wipe(struct secret_key *k);
 
+/*
+ * Room for n secret keys, kept out of swap as far as the system lets us, and
+ * out of reach of overruns elsewhere.  NULL without memory.
+ */
+struct secret_key *sign_keys_new(size_t n);
+/* Wipe and free it; NULL is harmless. */
+void sign_keys_free(struct secret_key *keys);
+
 /* Sign (p, n); verify: true when sig is k's over (p, n), names equal too. */
 void sign_make(
     const struct secret_key *k, const void *p, size_t n, struct signature *out);

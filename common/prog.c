@@ -42,7 +42,7 @@ help(const struct prog *prog)
 	       "  -d          log to standard error instead of syslog\n"
 	       "  -f file     the configuration (default %s)\n"
 	       "  -h          this text\n"
-	       "  -m mode     of the unix socket (default 0660)\n"
+	       "  -m mode     of the unix socket; 0660 without it\n"
 	       "  -N          with HOST:PORT: other machines may connect\n"
 	       "  -n          check the configuration and exit\n"
 	       "  -o owner    of the unix socket: USER, USER:GROUP or :GROUP\n"

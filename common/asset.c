@@ -23,7 +23,7 @@ store_open(const struct conf *conf, const char *cache, bool write)
 	case CONF_STORE_GLITCH:
 		return asset_glitch_open(conf, write);
 	case CONF_STORE_S3:
-		return asset_s3_open(conf);
+		return asset_s3_open(conf, write);
 	}
 	return NULL;
 }

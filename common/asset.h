@@ -105,7 +105,7 @@ struct asset_store *asset_store_open(
     const struct conf *conf, const char *cache);
 /*
  * The same for a program that only reads: a secret that reading does not need
- * is not opened.  put, confirm and remove must not be called.
+ * is not opened, nor is a way to the network made.  put, confirm and remove must not be called.
  */
 struct asset_store *asset_store_open_read(
     const struct conf *conf, const char *cache);
@@ -135,6 +135,6 @@ enum asset_rc asset_compare(const struct asset_source *src, int status,
 /* The implementations' constructors; dir is not copied. */
 struct asset_store *asset_file_open(const char *state_dir, const char *dir);
 struct asset_store *asset_glitch_open(const struct conf *conf, bool write);
-struct asset_store *asset_s3_open(const struct conf *conf);
+struct asset_store *asset_s3_open(const struct conf *conf, bool write);
 
 #endif

@@ -520,9 +520,10 @@ asset_glitch_open(const struct conf *conf, bool write)
 	ag->conf = conf;
 	pthread_mutex_init(&ag->mutex, NULL);
 	pthread_cond_init(&ag->answered, NULL);
-	if ((write && read_token(ag, conf->glitch_token_file) == -1) ||
-	    (ag->http = http_pool_new(
-		 conf->tls_ca_file, conf->relay_timeout)) == NULL) {
+	if (write &&
+	    (read_token(ag, conf->glitch_token_file) == -1 ||
+		(ag->http = http_pool_new(
+		     conf->tls_ca_file, conf->relay_timeout)) == NULL)) {
 		glitch_close(&ag->store);
 		return NULL;
 	}

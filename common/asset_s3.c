@@ -339,7 +339,7 @@ read_credentials(struct asset_s3 *s3, const char *path)
 }
 
 struct asset_store *
-asset_s3_open(const struct conf *conf)
+asset_s3_open(const struct conf *conf, bool write)
 {
 	const char *host = strstr(conf->s3_endpoint, "://") + 3;
 	struct asset_s3 *s3;
@@ -360,8 +360,9 @@ asset_s3_open(const struct conf *conf)
 	if (conf->s3_public_url == NULL)
 		s3->store.url_expires = conf->s3_url_expires;
 	if (read_credentials(s3, conf->s3_credentials_file) == -1 ||
-	    (s3->http = http_pool_new(
-		 conf->tls_ca_file, conf->relay_timeout)) == NULL) {
+	    (write &&
+		(s3->http = http_pool_new(
+		     conf->tls_ca_file, conf->relay_timeout)) == NULL)) {
 		s3_close(&s3->store);
 		return NULL;
 	}

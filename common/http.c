@@ -2,6 +2,7 @@
 
 #include "http.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CURL_DISABLE_TYPECHECK /* macros in the functions' places */
 #include <curl/curl.h>
 
 #include "log.h"
@@ -48,8 +50,41 @@ struct transfer {
 	char error[CURL_ERROR_SIZE];
 };
 
+/*
+ * libcurl brings more than twenty libraries along, which take more memory than
+ * the rest of us: it is loaded when there is a store on the network, and not
+ * for those that have none.
+ */
+#define LIBCURL "libcurl.so.4"
+#define FUNCTIONS(X)                                                           \
+	X(easy_cleanup)                                                        \
+	X(easy_getinfo)                                                        \
+	X(easy_init)                                                           \
+	X(easy_perform)                                                        \
+	X(easy_reset)                                                          \
+	X(easy_setopt)                                                         \
+	X(easy_strerror)                                                       \
+	X(getdate)                                                             \
+	X(global_init)                                                         \
+	X(mime_addpart)                                                        \
+	X(mime_data)                                                           \
+	X(mime_data_cb)                                                        \
+	X(mime_filename)                                                       \
+	X(mime_free)                                                           \
+	X(mime_init)                                                           \
+	X(mime_name)                                                           \
+	X(mime_type)                                                           \
+	X(slist_append)                                                        \
+	X(slist_free_all)
+#define POINTER(name) __typeof__(curl_##name) *name;
+#define SYMBOL(name) { "curl_" #name, offsetof(struct lib, name) },
+
+static struct lib {
+	FUNCTIONS(POINTER)
+} lib;
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static CURLcode global_rc;
+static bool loaded;
 
 static void
 nothing(int sig)
@@ -57,16 +92,48 @@ nothing(int sig)
 	(void)sig;
 }
 
+/* All of lib, or -1 (logged). */
+static int
+load(void)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+	} symbols[] = { FUNCTIONS(SYMBOL) };
+	void *so, *symbol;
+	size_t i;
+
+	if ((so = dlopen(LIBCURL, RTLD_NOW | RTLD_LOCAL)) == NULL) {
+		log_warnx(
+		    "a store on the network needs libcurl: %s", dlerror());
+		return -1;
+	}
+	for (i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
+		if ((symbol = dlsym(so, symbols[i].name)) == NULL) {
+			log_warnx("libcurl: %s", dlerror());
+			return -1;
+		}
+		memcpy((char *)&lib + symbols[i].at, &symbol, sizeof(symbol));
+	}
+	return 0;
+}
+
 static void
 global_init(void)
 {
+	CURLcode rc;
 	struct sigaction sa = { .sa_handler = nothing };
 
 	/* TLS writes to sockets that may be closed.  A handler, not SIG_IGN,
 	 * which programs that others start would inherit. */
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGPIPE, &sa, NULL);
-	global_rc = curl_global_init(CURL_GLOBAL_DEFAULT);
+	if (load() == -1)
+		return;
+	if ((rc = lib.global_init(CURL_GLOBAL_DEFAULT)) == CURLE_OK)
+		loaded = true;
+	else
+		log_warnx("libcurl can't start: %s", lib.easy_strerror(rc));
 }
 
 struct http_pool *
@@ -75,11 +142,8 @@ http_pool_new(const char *ca_file, uint64_t timeout)
 	struct http_pool *hp;
 
 	pthread_once(&once, global_init);
-	if (global_rc != CURLE_OK) {
-		log_warnx(
-		    "libcurl can't start: %s", curl_easy_strerror(global_rc));
+	if (!loaded)
 		return NULL;
-	}
 	if ((hp = calloc(1, sizeof(*hp))) == NULL ||
 	    (ca_file != NULL && (hp->ca_file = strdup(ca_file)) == NULL)) {
 		log_warnx("http: no memory");
@@ -100,7 +164,7 @@ http_pool_free(struct http_pool *hp)
 		return;
 	while ((h = hp->idle) != NULL) {
 		hp->idle = h->next;
-		curl_easy_cleanup(h->curl);
+		lib.easy_cleanup(h->curl);
 		free(h);
 	}
 	pthread_mutex_destroy(&hp->mutex);
@@ -125,11 +189,11 @@ take_handle(struct http_pool *hp)
 		hp->idle = h->next;
 	pthread_mutex_unlock(&hp->mutex);
 	if (h != NULL) {
-		curl_easy_reset(h->curl);
+		lib.easy_reset(h->curl);
 		return h;
 	}
 	if ((h = calloc(1, sizeof(*h))) == NULL ||
-	    (h->curl = curl_easy_init()) == NULL) {
+	    (h->curl = lib.easy_init()) == NULL) {
 		free(h);
 		return NULL;
 	}
@@ -140,7 +204,7 @@ static void
 give_handle(struct http_pool *hp, struct handle *h)
 {
 	/* Nothing of the last transfer, a secret least of all, stays. */
-	curl_easy_reset(h->curl);
+	lib.easy_reset(h->curl);
 	pthread_mutex_lock(&hp->mutex);
 	h->next = hp->idle;
 	hp->idle = h;
@@ -259,7 +323,7 @@ http_retry_after(const char *value, int64_t now)
 
 	if (num_parse(value, strlen(value), UINT64_MAX, &n) == 0)
 		return n < RETRY_AFTER_MAX ? (int64_t)n : RETRY_AFTER_MAX;
-	if (value[0] == '\0' || (at = curl_getdate(value, NULL)) == -1 ||
+	if (value[0] == '\0' || (at = lib.getdate(value, NULL)) == -1 ||
 	    at <= now)
 		return 0;
 	return at - now < RETRY_AFTER_MAX ? at - now : RETRY_AFTER_MAX;
@@ -277,7 +341,7 @@ add_headers(struct transfer *t, CURL *c)
 		buf_clear(&line);
 		buf_addf(&line, "%s: %s", t->call->headers[i].name,
 		    t->call->headers[i].value);
-		list = curl_slist_append(t->headers, buf_str(&line));
+		list = lib.slist_append(t->headers, buf_str(&line));
 		if (list == NULL || buf_failed(&line))
 			rc = -1;
 		else
@@ -288,7 +352,7 @@ add_headers(struct transfer *t, CURL *c)
 		explicit_bzero(line.p, line.cap);
 	buf_free(&line);
 	if (rc == 0)
-		curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+		lib.easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
 	return rc;
 }
 
@@ -299,22 +363,22 @@ add_form(struct transfer *t, CURL *c)
 	curl_mimepart *part;
 	size_t i;
 
-	if ((t->mime = curl_mime_init(c)) == NULL)
+	if ((t->mime = lib.mime_init(c)) == NULL)
 		return -1;
 	for (i = 0; i < call->nform; i++)
-		if ((part = curl_mime_addpart(t->mime)) == NULL ||
-		    curl_mime_name(part, call->form[i].name) != CURLE_OK ||
-		    curl_mime_data(part, call->form[i].value,
+		if ((part = lib.mime_addpart(t->mime)) == NULL ||
+		    lib.mime_name(part, call->form[i].name) != CURLE_OK ||
+		    lib.mime_data(part, call->form[i].value,
 			CURL_ZERO_TERMINATED) != CURLE_OK)
 			return -1;
-	if ((part = curl_mime_addpart(t->mime)) == NULL ||
-	    curl_mime_name(part, "file") != CURLE_OK ||
-	    curl_mime_filename(part, "file") != CURLE_OK ||
-	    curl_mime_type(part, call->file_type) != CURLE_OK ||
-	    curl_mime_data_cb(part, (curl_off_t)call->size, read_body,
-		seek_body, NULL, t) != CURLE_OK)
+	if ((part = lib.mime_addpart(t->mime)) == NULL ||
+	    lib.mime_name(part, "file") != CURLE_OK ||
+	    lib.mime_filename(part, "file") != CURLE_OK ||
+	    lib.mime_type(part, call->file_type) != CURLE_OK ||
+	    lib.mime_data_cb(part, (curl_off_t)call->size, read_body, seek_body,
+		NULL, t) != CURLE_OK)
 		return -1;
-	curl_easy_setopt(c, CURLOPT_MIMEPOST, t->mime);
+	lib.easy_setopt(c, CURLOPT_MIMEPOST, t->mime);
 	return 0;
 }
 
@@ -325,20 +389,19 @@ set_body(struct transfer *t, CURL *c)
 
 	if (!call->has_body) {
 		if (strcmp(call->method, "HEAD") == 0)
-			curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+			lib.easy_setopt(c, CURLOPT_NOBODY, 1L);
 		else
-			curl_easy_setopt(
-			    c, CURLOPT_CUSTOMREQUEST, call->method);
+			lib.easy_setopt(c, CURLOPT_CUSTOMREQUEST, call->method);
 		return 0;
 	}
 	if (call->form != NULL)
 		return add_form(t, c);
-	curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
-	curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)call->size);
-	curl_easy_setopt(c, CURLOPT_READFUNCTION, read_body);
-	curl_easy_setopt(c, CURLOPT_READDATA, t);
-	curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, seek_body);
-	curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+	lib.easy_setopt(c, CURLOPT_UPLOAD, 1L);
+	lib.easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)call->size);
+	lib.easy_setopt(c, CURLOPT_READFUNCTION, read_body);
+	lib.easy_setopt(c, CURLOPT_READDATA, t);
+	lib.easy_setopt(c, CURLOPT_SEEKFUNCTION, seek_body);
+	lib.easy_setopt(c, CURLOPT_SEEKDATA, t);
 	return 0;
 }
 
@@ -350,9 +413,9 @@ set_signature(const struct http_call *call, CURL *c)
 	if (call->region == NULL)
 		return;
 	snprintf(provider, sizeof(provider), "aws:amz:%s:s3", call->region);
-	curl_easy_setopt(c, CURLOPT_AWS_SIGV4, provider);
-	curl_easy_setopt(c, CURLOPT_USERNAME, call->key_id);
-	curl_easy_setopt(c, CURLOPT_PASSWORD, call->secret);
+	lib.easy_setopt(c, CURLOPT_AWS_SIGV4, provider);
+	lib.easy_setopt(c, CURLOPT_USERNAME, call->key_id);
+	lib.easy_setopt(c, CURLOPT_PASSWORD, call->secret);
 }
 
 static void
@@ -360,30 +423,30 @@ set_rules(struct transfer *t, CURL *c)
 {
 	bool plain = strncmp(t->call->url, "http://", 7) == 0;
 
-	curl_easy_setopt(c, CURLOPT_URL, t->call->url);
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
-	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+	lib.easy_setopt(c, CURLOPT_URL, t->call->url);
+	lib.easy_setopt(c, CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
+	lib.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	/* The path is as we signed it. */
-	curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
-	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
+	lib.easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+	lib.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	lib.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
+	lib.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
 	if (t->hp->ca_file != NULL) {
-		curl_easy_setopt(c, CURLOPT_CAINFO, t->hp->ca_file);
-		curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+		lib.easy_setopt(c, CURLOPT_CAINFO, t->hp->ca_file);
+		lib.easy_setopt(c, CURLOPT_CAPATH, NULL);
 	}
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)t->hp->timeout);
-	curl_easy_setopt(c, CURLOPT_USERAGENT, "tmpnix/" PACKAGE_VERSION);
-	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error);
-	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, read_header);
-	curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, write_body);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, progress);
-	curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+	lib.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+	lib.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED);
+	lib.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)t->hp->timeout);
+	lib.easy_setopt(c, CURLOPT_USERAGENT, "tmpnix/" PACKAGE_VERSION);
+	lib.easy_setopt(c, CURLOPT_ERRORBUFFER, t->error);
+	lib.easy_setopt(c, CURLOPT_HEADERFUNCTION, read_header);
+	lib.easy_setopt(c, CURLOPT_HEADERDATA, t);
+	lib.easy_setopt(c, CURLOPT_WRITEFUNCTION, write_body);
+	lib.easy_setopt(c, CURLOPT_WRITEDATA, t);
+	lib.easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+	lib.easy_setopt(c, CURLOPT_XFERINFOFUNCTION, progress);
+	lib.easy_setopt(c, CURLOPT_XFERINFODATA, t);
 }
 
 static void
@@ -392,8 +455,8 @@ take_answer(struct transfer *t, CURL *c)
 	curl_off_t length = -1;
 	long status = 0;
 
-	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(c, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	lib.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+	lib.easy_getinfo(c, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	t->a->status = (int)status;
 	t->a->length = length;
 	if (t->retry_after[0] != '\0')
@@ -423,7 +486,7 @@ http_do(struct http_pool *hp, const struct http_call *call,
 	set_rules(&t, h->curl);
 	set_signature(call, h->curl);
 	if (add_headers(&t, h->curl) == 0 && set_body(&t, h->curl) == 0)
-		code = curl_easy_perform(h->curl);
+		code = lib.easy_perform(h->curl);
 	if (code == CURLE_OK) {
 		take_answer(&t, h->curl);
 		rc = 0;
@@ -432,9 +495,9 @@ http_do(struct http_pool *hp, const struct http_call *call,
 		buf_adds(why, "cut: tmpnix is stopping");
 	else
 		buf_addf(why, "%s",
-		    t.error[0] != '\0' ? t.error : curl_easy_strerror(code));
-	curl_mime_free(t.mime);
-	curl_slist_free_all(t.headers);
+		    t.error[0] != '\0' ? t.error : lib.easy_strerror(code));
+	lib.mime_free(t.mime);
+	lib.slist_free_all(t.headers);
 	give_handle(hp, h);
 	return rc;
 }

@@ -25,8 +25,8 @@ struct http_pool;
 /*
  * Handles that keep their connections; each transfer borrows one, so there are
  * never more than threads at work.  ca_file: the only certificates to trust,
- * NULL for the system's.  To be made before threads are.  NULL on failure
- * (logged).
+ * NULL for the system's.  To be made before threads are; the first one loads
+ * libcurl.  NULL on failure (logged).
  */
 struct http_pool *http_pool_new(const char *ca_file, uint64_t timeout);
 void http_pool_free(struct http_pool *hp);

@@ -105,7 +105,8 @@ struct asset_store *asset_store_open(
     const struct conf *conf, const char *cache);
 /*
  * The same for a program that only reads: a secret that reading does not need
- * is not opened, nor is a way to the network made.  put, confirm and remove must not be called.
+ * is not opened, nor is a way to the network made.  put, confirm and remove
+ * must not be called.
  */
 struct asset_store *asset_store_open_read(
     const struct conf *conf, const char *cache);

@@ -304,6 +304,9 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		fatalx("libsodium can't start");
 	/* Many threads, little memory each: arenas would not be shared. */
 	mallopt(M_ARENA_MAX, 2);
+	/* What a NAR needed to be unpacked is given back: left to itself,
+	 * malloc keeps what was once asked for. */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 
 	/*
 	 * While we may be root: who to be, and the socket, which root can make

@@ -3,6 +3,7 @@
 #include "verifier.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -139,13 +140,23 @@ work(void *arg)
 	struct verifier *v = arg;
 	struct index *ix = NULL;
 	struct job *job;
+	bool worked = false;
 
 	pthread_mutex_lock(&v->mutex);
 	while (!atomic_load(&v->stopping)) {
 		if ((job = *waiting_job(v)) == NULL) {
+			if (worked) {
+				/* Unpacking took most of what we ever had. */
+				worked = false;
+				pthread_mutex_unlock(&v->mutex);
+				malloc_trim(0);
+				pthread_mutex_lock(&v->mutex);
+				continue;
+			}
 			pthread_cond_wait(&v->work, &v->mutex);
 			continue;
 		}
+		worked = true;
 		job->state = JOB_RUNNING;
 		pthread_mutex_unlock(&v->mutex);
 		/*

@@ -72,14 +72,6 @@ work_free(struct work *w)
 	free(w->chunk);
 }
 
-void
-verified_clear(struct verified *v)
-{
-	buf_free(&v->listing);
-	buf_free(&v->refs);
-	memset(v, 0, sizeof(*v));
-}
-
 static void
 add_file(void *arg, const void *p, size_t n)
 {

@@ -248,12 +248,16 @@ is "its narinfo's process carries it first" \
 
 path_make s3-3 "$(head -c 60000 /dev/urandom | base64)"
 faults 'upload stall'
+# (Nothing but the signal ends it.)
+conf_set relay_wait 1h
+conf_set relay_timeout 1h
 put_in_background
 kill -TERM $(uploads)
+ok "SIGTERM while it is relayed ends the process" until_true 20 no_uploads ||
+    kill -9 $(uploads)
 wait "$put_pid"
-ok "SIGTERM while it is relayed is no success ($(cat "$W/put.code"))" \
-    not grep -q '^2' "$W/put.code"
-ok "the process ends" until_true 20 no_uploads
+ok "and is no success ($(cat "$W/put.code"))" not grep -q '^2' "$W/put.code"
+conf_set relay_timeout 60s
 is "having given back its claim" "$(state "$key")" spooled
 faults
 

@@ -46,7 +46,7 @@ box_boot='
 	for f in dbus.service dbus.socket systemd-logind.service; do
 		ln -sf /dev/null "etc/systemd/system/$f"
 	done
-	rm -f etc/systemd/system/nginx.service
+	rm -f etc/systemd/system/nginx.service etc/systemd/system/lighttpd.service
 	# (Each dpkg would go through all manual pages.)
 	rm -f var/lib/man-db/auto-update
 	hostname tmpnix-box

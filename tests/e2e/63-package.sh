@@ -120,6 +120,23 @@ for p in cache upload drv; do
 	    tmpnix
 done
 
+# The same with lighttpd, as README.Debian says.
+box systemctl stop nginx
+box ln -s /etc/tmpnix/lighttpd/tmpnix.conf \
+    /etc/lighttpd/conf-enabled/90-tmpnix.conf
+ok "lighttpd starts" box systemctl start lighttpd
+ok "lighttpd: the first read is answered" \
+    until_true 20 eval '[ "$(get cache/nix-cache-info)" = 200 ]'
+is "lighttpd: what was pushed" "$(get "$info")" 200
+in_box "$client"'
+    echo lighttpd >/tmp/other
+    nix-store --add /tmp/other' >"$W/path" 2>"$W/log/add.log"
+ok "lighttpd: nix copy --to" in_box "$client"'
+    nix copy --to "http://cache.test/cache?secret-key=/mnt/sk" "$1"' - \
+    "$(cat "$W/path")"
+box systemctl stop lighttpd
+ok "nginx again" box systemctl start nginx
+
 # Stop, crash, mistakes ------------------------------------------------------------
 for p in cache upload drv; do
 	ok "tmpnix-$p stops" box systemctl stop tmpnix-$p.service
@@ -169,7 +186,7 @@ is "and serves" "$(get "$info")" 200
 
 ok "remove" box dpkg -r tmpnix-server tmpnix-client
 is "no process is left" "$(box pgrep -u tmpnix)" ''
-is "no socket is left" "$(box find /run/tmpnix -type s)" ''
+is "no socket is left" "$(box find /run -path "*tmpnix*" -type s)" ''
 ok "the configuration is kept" box test -f /etc/tmpnix/tmpnix.conf
 ok "the data is kept" box test -f /var/lib/tmpnix/index.db
 ok "installed again" in_box 'dpkg -i /mnt/deb/tmpnix-server_*.deb'
@@ -179,7 +196,9 @@ ok "which says what it keeps" grep -q '/var/lib/tmpnix is kept' "$W/ok.out"
 ok "it has kept the keys" box test -f /var/lib/tmpnix/keys/cache.sec
 is "nothing else is left" "$(box find /etc /usr /run /var/lib /var/cache \
     -path /var/lib/tmpnix -prune -o -path "$top_srcdir" -prune -o \
-    -name '*tmpnix*' -newer /mnt/hosts -print)" /etc/nginx/conf.d/tmpnix.conf
+    -name '*tmpnix*' -newer /mnt/hosts -print | sort)" \
+    "/etc/lighttpd/conf-enabled/90-tmpnix.conf
+/etc/nginx/conf.d/tmpnix.conf"
 is "no unit has failed" "$(box systemctl --failed --plain --no-legend)" ''
 
 e2e_end

@@ -104,6 +104,7 @@ refused "a directory that can't be" "can't write" -d "$W/file/x/y" -p "$port"
 refused "spaces" "spaces" -d "$W/a b" -p "$port"
 refused "another web server" "nginx or lighttpd" -d "$W/q3" -w apache
 refused "a store directory that is relative" absolute -d "$W/q3" -S nix/store
+refused "-u by itself" "-u is for -c" -d "$W/q3" -u https://x
 refused "no port" port -d "$W/q3" -p 0
 refused "no port either" port -d "$W/q3" -p http
 is "an unknown option: exit" "$(sh "$top_srcdir/conf/quickstart" -X \
@@ -157,6 +158,21 @@ is "a program killed: exit 1" $? 1
 other_pids=''
 ok "and says which" grep -q tmpnix-upload "$quick_out.err"
 is "nothing is left running" "$(left_running)" ''
+
+# For a container, of what is built already.  (65-container.sh starts one.)
+ok "-c" sh "$top_srcdir/conf/quickstart" -w "$WEB" -d "$D" -c "$W/app" \
+    -u https://cache.example.org
+ok "says how to start it" grep -q "PORT=... $W/app/start.sh" "$W/ok.out"
+for x in 'store_dir = /tmp/nix/store' 'url = https://cache.example.org' \
+    'relay = write-through' "state_dir = $W/app/data"; do
+	ok "it has $x" grep -q "^$x\$" "$W/app/etc/tmpnix.conf"
+done
+ok "its token is for there" grep -q '^machine cache.example.org ' \
+    "$W/app/netrc"
+keys=$(cat "$W/app/netrc" "$W/app/data/keys/cache.pub")
+ok "-c again" sh "$top_srcdir/conf/quickstart" -w "$WEB" -d "$D" -c "$W/app"
+is "keeps token and keys" "$keys" \
+    "$(cat "$W/app/netrc" "$W/app/data/keys/cache.pub")"
 
 # A long directory's sockets.
 rm -rf "$W/q2"

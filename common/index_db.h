@@ -56,6 +56,11 @@ enum statement {
 	ST_MAX
 };
 
+/* Every SQL text there is (index_sql.c): the migrations, and by statement. */
+extern const char *const index_migrations[];
+extern const size_t index_nmigrations;
+extern const char *const index_sql[ST_MAX];
+
 struct index {
 	struct db *db;
 	const struct index_audit *audit; /* for the next put, or NULL */
@@ -88,7 +93,7 @@ int index_path_insert(struct index *ix, const char *cache,
 int index_references_insert(
     struct index *ix, const char *cache, const struct narinfo *ni);
 
-/* The columns ASSET_COLUMNS of index.c into *row. */
+/* The columns ASSET_COLUMNS of index_sql.c into *row. */
 int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
 
 /* The row of ix->audit, inside the put's transaction. */

@@ -1,0 +1,320 @@
+#include "config.h"
+
+#include "index_db.h"
+
+/*
+ * Append only: a file in the field has run a prefix of these.
+ *
+ * asset.hash_part is set for narinfos and for nothing else; asset.spool for
+ * everything else that is not stored (see index.h).
+ */
+const char *const index_migrations[] = {
+	"CREATE TABLE asset ("
+	" id INTEGER PRIMARY KEY,"
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" hash_part TEXT,"
+	" size INTEGER NOT NULL CHECK (size >= 0),"
+	" sha256 BLOB NOT NULL CHECK (length(sha256) = 32),"
+	" content_type TEXT NOT NULL,"
+	" state TEXT NOT NULL DEFAULT 'spooled'"
+	"  CHECK (state IN ('spooled', 'relaying', 'stored', 'failed')),"
+	" spool TEXT,"
+	" url TEXT,"
+	" owner TEXT,"
+	" lease INTEGER NOT NULL DEFAULT 0,"
+	" attempts INTEGER NOT NULL DEFAULT 0,"
+	" next_attempt INTEGER NOT NULL DEFAULT 0,"
+	" last_error TEXT,"
+	" created INTEGER NOT NULL,"
+	" UNIQUE (cache, key)"
+	") STRICT;"
+	"CREATE INDEX asset_waiting ON asset (cache, state, next_attempt)"
+	" WHERE state <> 'stored';"
+	"CREATE INDEX asset_spool ON asset (spool) WHERE spool IS NOT NULL;"
+	"CREATE TABLE path ("
+	" cache TEXT NOT NULL,"
+	" hash_part TEXT NOT NULL,"
+	" store_path TEXT NOT NULL,"
+	" narinfo TEXT NOT NULL,"
+	" nar_key TEXT NOT NULL,"
+	" nar_hash BLOB NOT NULL CHECK (length(nar_hash) = 32),"
+	" nar_size INTEGER NOT NULL CHECK (nar_size > 0),"
+	" file_size INTEGER NOT NULL CHECK (file_size >= 0),"
+	" deriver TEXT,"
+	" ca TEXT,"
+	" created INTEGER NOT NULL,"
+	" PRIMARY KEY (cache, hash_part),"
+	" FOREIGN KEY (cache, nar_key) REFERENCES asset (cache, key)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX path_nar ON path (cache, nar_key);"
+	"CREATE TABLE reference ("
+	" cache TEXT NOT NULL,"
+	" hash_part TEXT NOT NULL,"
+	" ref TEXT NOT NULL,"
+	" PRIMARY KEY (cache, hash_part, ref),"
+	" FOREIGN KEY (cache, hash_part) REFERENCES path (cache, hash_part)"
+	"  ON DELETE CASCADE"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE token ("
+	" name TEXT PRIMARY KEY,"
+	" secret BLOB NOT NULL UNIQUE CHECK (length(secret) = 32),"
+	" scopes INTEGER NOT NULL,"
+	" created INTEGER NOT NULL,"
+	" expires INTEGER NOT NULL DEFAULT 0,"
+	" last_used INTEGER NOT NULL DEFAULT 0"
+	") STRICT;"
+	"CREATE TABLE meta ("
+	" name TEXT PRIMARY KEY,"
+	" value TEXT NOT NULL"
+	") STRICT, WITHOUT ROWID;",
+
+	/* The spool's bytes from the index alone; who references a path. */
+	"DROP INDEX asset_spool;"
+	"CREATE INDEX asset_spool ON asset (spool, size)"
+	" WHERE spool IS NOT NULL;"
+	"CREATE INDEX reference_ref ON reference (cache, ref);",
+
+	/* What NARs are, who sent what, what tokens may. */
+	"CREATE TABLE nar ("
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" verdict INTEGER NOT NULL,"
+	" why TEXT NOT NULL,"
+	" compression TEXT NOT NULL,"
+	" nar_hash BLOB CHECK (length(nar_hash) = 32),"
+	" nar_size INTEGER,"
+	" file_hash BLOB CHECK (length(file_hash) = 32),"
+	" refs BLOB,"
+	" refs_complete INTEGER,"
+	" checked INTEGER NOT NULL,"
+	" listing TEXT,"
+	" PRIMARY KEY (cache, key),"
+	" FOREIGN KEY (cache, key) REFERENCES asset (cache, key)"
+	"  ON DELETE CASCADE"
+	") STRICT;"
+	"CREATE TABLE audit ("
+	" id INTEGER PRIMARY KEY,"
+	" time INTEGER NOT NULL,"
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" token TEXT NOT NULL,"
+	" address TEXT NOT NULL,"
+	" size INTEGER NOT NULL,"
+	" what TEXT NOT NULL"
+	") STRICT;"
+	"CREATE INDEX audit_token ON audit (token, time);"
+	"ALTER TABLE token ADD COLUMN keys TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE token ADD COLUMN quota_day INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN quota_total INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN used_total INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN used_day INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN day INTEGER NOT NULL DEFAULT 0;",
+};
+
+const size_t index_nmigrations =
+    sizeof(index_migrations) / sizeof(index_migrations[0]);
+
+#define ASSET_COLUMNS                                                          \
+	"id, key, state, size, sha256, spool, url, created, attempts"
+
+#define TOKEN_COLUMNS                                                          \
+	"name, secret, scopes, created, expires, last_used, keys, quota_day,"  \
+	" quota_total, used_total, used_day, day"
+
+/* The statements. */
+const char *const index_sql[ST_MAX] = {
+	[ST_ASSET_GET] =
+	    "SELECT " ASSET_COLUMNS " FROM asset WHERE cache = ?1 AND key = ?2",
+	[ST_ASSET_INSERT] =
+	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
+	    " content_type, spool, created)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	/*
+	 * One that is on its way stays claimed: were the new bytes to overtake
+	 * the old ones, the store would end with those.
+	 */
+	[ST_ASSET_REPLACE] =
+	    "UPDATE asset SET size = ?3, sha256 = ?4, spool = ?5, created = ?6,"
+	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
+	    " attempts = 0, next_attempt = 0, last_error = NULL"
+	    " WHERE cache = ?1 AND key = ?2",
+	[ST_PATH_GET] =
+	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
+	[ST_PATH_INSERT] =
+	    "INSERT INTO path (cache, hash_part, store_path, narinfo, nar_key,"
+	    " nar_hash, nar_size, file_size, deriver, ca, created)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+	[ST_PATH_TEXT] =
+	    "UPDATE path SET narinfo = ?3 WHERE cache = ?1 AND hash_part = ?2",
+	[ST_REFERENCE_INSERT] = "INSERT OR IGNORE INTO reference"
+				" (cache, hash_part, ref) VALUES (?1, ?2, ?3)",
+	[ST_ASSET_IMPORT] =
+	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
+	    " content_type, state, created)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'stored', ?7)"
+	    " ON CONFLICT (cache, key) DO NOTHING",
+	/* A reference that is no path comes out with NULL. */
+	[ST_CLOSURE] =
+	    "WITH RECURSIVE closure (hash_part) AS (SELECT ?2 UNION"
+	    " SELECT r.ref FROM closure AS c JOIN reference AS r"
+	    "  ON r.cache = ?1 AND r.hash_part = c.hash_part)"
+	    " SELECT c.hash_part, p.nar_size FROM closure AS c"
+	    " LEFT JOIN path AS p"
+	    "  ON p.cache = ?1 AND p.hash_part = c.hash_part ORDER BY 1",
+	[ST_META_GET] = "SELECT value FROM meta WHERE name = ?1",
+	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)",
+
+	[ST_CLAIM_OBJECT] = "SELECT " ASSET_COLUMNS " FROM asset"
+			    " WHERE cache = ?1 AND state = 'spooled'"
+			    " AND next_attempt <= ?2 AND hash_part IS NULL"
+			    " AND (?4 IS NULL OR key = ?4)"
+			    " ORDER BY next_attempt, id LIMIT ?3",
+	/* I4: its NAR and every narinfo it references are stored before. */
+	[ST_CLAIM_NARINFO] =
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
+	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
+	    " AND hash_part IS NOT NULL AND (?4 IS NULL OR a.key = ?4)"
+	    " AND EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"
+	    "  ON n.cache = p.cache AND n.key = p.nar_key"
+	    "  WHERE p.cache = ?1 AND p.hash_part = a.hash_part"
+	    "  AND n.state = 'stored')"
+	    " AND NOT EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
+	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
+	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
+	    "  AND r.ref <> a.hash_part AND m.state <> 'stored')"
+	    " ORDER BY next_attempt, id LIMIT ?3",
+	/*
+	 * Narinfos that reference each other wait for each other.  One of them
+	 * may go first when everything not stored that it leads to (t) leads
+	 * back to it (b), waits itself and has its NAR stored.
+	 *
+	 * In such a circle somebody references what was entered after him; a
+	 * client that sends references first makes no such row, so that this
+	 * ends before it follows a single reference.
+	 */
+	[ST_CLAIM_CYCLE] =
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
+	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
+	    " AND hash_part IS NOT NULL"
+	    " AND EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
+	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
+	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
+	    "  AND r.ref <> a.hash_part AND m.state <> 'stored'"
+	    "  AND m.id > a.id)"
+	    " AND NOT EXISTS (WITH RECURSIVE"
+	    "  b (h) AS (SELECT a.hash_part UNION"
+	    "   SELECT r.hash_part FROM b JOIN reference AS r"
+	    "    ON r.cache = ?1 AND r.ref = b.h JOIN asset AS m"
+	    "    ON m.cache = ?1 AND m.key = r.hash_part || '.narinfo'"
+	    "    WHERE m.state <> 'stored'),"
+	    "  t (h) AS (SELECT a.hash_part UNION"
+	    "   SELECT r.ref FROM t JOIN reference AS r"
+	    "    ON r.cache = ?1 AND r.hash_part = t.h JOIN asset AS m"
+	    "    ON m.cache = ?1 AND m.key = r.ref || '.narinfo'"
+	    "    WHERE m.state <> 'stored')"
+	    "  SELECT 1 FROM t JOIN asset AS m"
+	    "   ON m.cache = ?1 AND m.key = t.h || '.narinfo'"
+	    "   JOIN path AS p ON p.cache = ?1 AND p.hash_part = t.h"
+	    "   JOIN asset AS n ON n.cache = ?1 AND n.key = p.nar_key"
+	    "   WHERE n.state <> 'stored'"
+	    "   OR m.state <> 'spooled'"
+	    "   OR t.h NOT IN (SELECT h FROM b))"
+	    " ORDER BY next_attempt, id LIMIT ?3",
+	[ST_CLAIM_DUE] = "SELECT 1 FROM asset WHERE cache = ?1"
+			 " AND state = 'spooled' AND next_attempt <= ?2"
+			 " UNION ALL SELECT 1 FROM asset WHERE cache = ?1"
+			 " AND state = 'relaying' AND lease < ?2 LIMIT 1",
+	[ST_CLAIM_SET] = "UPDATE asset SET state = 'relaying', owner = ?2,"
+			 " lease = ?3, attempts = attempts + 1 WHERE id = ?1",
+	[ST_STORED] =
+	    "UPDATE asset SET state = 'stored', spool = NULL, url = ?4,"
+	    " owner = NULL, lease = 0, last_error = NULL"
+	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2"
+	    " AND sha256 = ?3",
+	[ST_UNCLAIM] = "UPDATE asset SET state = ?4, owner = NULL, lease = 0,"
+		       " last_error = ?5, next_attempt = ?6"
+		       " WHERE id = ?1 AND state = 'relaying' AND owner = ?2"
+		       " AND sha256 = ?3",
+	[ST_UNCLAIM_REPLACED] =
+	    "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0"
+	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2",
+	[ST_EXPIRE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
+		      " lease = 0 WHERE cache = ?1 AND state = 'relaying'"
+		      " AND lease < ?2",
+	[ST_RELEASE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
+		       " lease = 0 WHERE state = 'relaying' AND owner = ?1",
+	[ST_RENEW] = "UPDATE asset SET lease = ?2"
+		     " WHERE state = 'relaying' AND owner = ?1",
+	[ST_RETRY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+		     " next_attempt = 0 WHERE cache = ?1"
+		     " AND (state = 'failed' OR"
+		     "  (state = 'spooled' AND next_attempt > 0))",
+	[ST_RETRY_KEY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+			 " next_attempt = 0 WHERE cache = ?1 AND key = ?2"
+			 " AND state IN ('failed', 'spooled')",
+	[ST_SPOOL_BYTES] = "SELECT coalesce(sum(size), 0) FROM asset"
+			   " WHERE spool IS NOT NULL",
+	[ST_ASSET_ERROR] =
+	    "SELECT last_error FROM asset WHERE cache = ?1 AND key = ?2",
+	[ST_WAITING_EACH] =
+	    "SELECT key, state, next_attempt, substr(last_error, 1, 255)"
+	    " FROM asset"
+	    " WHERE cache = ?1 AND state <> 'stored'"
+	    " ORDER BY state = 'failed' DESC, next_attempt, id LIMIT ?2",
+	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
+
+	[ST_STATUS_ASSET] = "SELECT state, count(*), sum(size), min(created)"
+			    " FROM asset WHERE cache = ?1 GROUP BY state",
+	[ST_STATUS_PATH] = "SELECT count(*), coalesce(sum(nar_size), 0)"
+			   " FROM path WHERE cache = ?1",
+	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key"
+			    " FROM asset"
+			    " WHERE cache = ?1 AND state <> 'stored'"
+			    " AND last_error IS NOT NULL"
+			    " ORDER BY state = 'failed' DESC, id DESC LIMIT 1",
+
+	[ST_TOKEN_INSERT] =
+	    "INSERT INTO token (name, secret, scopes, created, expires, keys,"
+	    " quota_day, quota_total) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+	    " ON CONFLICT DO NOTHING",
+	[ST_TOKEN_DELETE] = "DELETE FROM token WHERE name = ?1",
+	[ST_TOKEN_FIND] =
+	    "SELECT " TOKEN_COLUMNS " FROM token WHERE secret = ?1",
+	[ST_TOKEN_USED] = "UPDATE token SET last_used = ?2 WHERE name = ?1",
+	[ST_TOKEN_EACH] = "SELECT " TOKEN_COLUMNS " FROM token ORDER BY name",
+	[ST_TOKEN_COUNT] =
+	    "UPDATE token SET used_total = used_total + ?2, used_day ="
+	    " ?2 + CASE WHEN day = ?3 THEN used_day ELSE 0 END, day = ?3"
+	    " WHERE name = ?1",
+
+	[ST_NAR_PUT] =
+	    "INSERT OR REPLACE INTO nar (cache, key, verdict, why, compression,"
+	    " nar_hash, nar_size, file_hash, refs, refs_complete, listing,"
+	    " checked)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	[ST_NAR_GET] =
+	    "SELECT verdict, why, compression, nar_hash, nar_size, file_hash,"
+	    " refs, refs_complete FROM nar WHERE cache = ?1 AND key = ?2",
+	[ST_LISTING_GET] =
+	    "SELECT n.listing FROM path AS p JOIN nar AS n"
+	    " ON n.cache = p.cache AND n.key = p.nar_key"
+	    " WHERE p.cache = ?1 AND p.hash_part = ?2"
+	    " AND n.nar_hash = p.nar_hash AND n.listing IS NOT NULL",
+	[ST_PATH_KNOWN] =
+	    "SELECT 1 FROM path WHERE cache = ?1 AND hash_part = ?2",
+	[ST_PATH_NEXT] =
+	    "SELECT p.hash_part, p.narinfo, n.verdict IS 0"
+	    "  AND n.nar_hash = p.nar_hash AND n.nar_size = p.nar_size"
+	    " FROM path AS p LEFT JOIN nar AS n"
+	    " ON n.cache = p.cache AND n.key = p.nar_key"
+	    " WHERE p.cache = ?1 AND p.hash_part > ?2"
+	    " ORDER BY p.hash_part LIMIT 1",
+	[ST_AUDIT_INSERT] =
+	    "INSERT INTO audit (time, cache, key, token, address, size, what)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[ST_AUDIT_EACH] =
+	    "SELECT time, cache, key, token, address, size, what FROM ("
+	    "SELECT * FROM audit WHERE (?1 IS NULL OR token = ?1)"
+	    " AND time >= ?2 ORDER BY id DESC LIMIT ?3) ORDER BY id",
+};

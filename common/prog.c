@@ -177,26 +177,19 @@ open_standard_fds(void)
 		close(fd);
 }
 
+/* NULL (logged). */
 static struct listener *
 listen_somewhere(const struct prog *prog, const struct options *o)
 {
 	struct listener *l = NULL;
 
-	if (o->address != NULL) {
-		if ((l = listen_open(o->address, &o->listen)) == NULL)
-			exit(1);
-		return l;
-	}
-	switch (listen_inherit(&l)) {
-	case LISTEN_OK:
-		break;
-	case LISTEN_NONE:
-		fatalx("descriptor 0 is no listening socket: give -s address, "
-		       "or start %s from spawn-fcgi, lighttpd or systemd",
+	if (o->address != NULL)
+		return listen_open(o->address, &o->listen);
+	if (listen_inherit(&l) == LISTEN_NONE)
+		log_warnx("descriptor 0 is no listening socket: give -s "
+			  "address, or start %s from spawn-fcgi, lighttpd or "
+			  "systemd",
 		    prog->name);
-	case LISTEN_ERROR:
-		exit(1);
-	}
 	return l;
 }
 
@@ -272,7 +265,7 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		.listen = { .mode = 0660, .uid = (uid_t)-1, .gid = (gid_t)-1 },
 	};
 	struct buf errs = BUF_INIT;
-	struct listener *l;
+	struct listener *l = NULL; /* CGI: none */
 	struct conf *conf;
 	sigset_t set;
 	uid_t uid = 0;
@@ -316,7 +309,10 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	 */
 	privileges_seal();
 	find_user(conf, &o, &uid, &gid);
-	l = cgi ? NULL : listen_somewhere(prog, &o);
+	if (!cgi && (l = listen_somewhere(prog, &o)) == NULL) {
+		conf_free(conf);
+		return 1;
+	}
 	privileges_drop(uid, gid);
 	privileges_no_new();
 	enter_sandbox(prog, conf, l);

@@ -27,6 +27,12 @@ esac
 state=$(sed -n 's/^[ 	]*state_dir[ 	]*=[ 	]*//p' "$conf")
 [ "$state" = "$prefix/data" ] ||
 	die "made for ${state%/data}, not for $prefix: lay it out again"
+# Nobody needs to be root, and then who is has to be meant.
+if [ "$(id -u)" = 0 ] &&
+    ! grep -q '^[ 	]*user[ 	]*=[ 	]*root[ 	]*$' "$conf"; then
+	die "started as root: start it as the owner of $prefix, or set" \
+	    "user = root in $conf"
+fi
 web=nginx
 [ -d "$prefix/etc/nginx" ] || web=lighttpd
 command -v $web >/dev/null || die "$web is not installed"
@@ -50,7 +56,7 @@ for f in "$prefix/etc/$web"/*.conf; do
 	    -e "$(take body_stream body_file)" -e "$reads" \
 	    "$f" >"$run/${f##*/}" || exit 1
 done
-# (As root, where that is all there is, nginx's workers must say so.)
+# (nginx's workers would be somebody else.)
 user=
 [ "$(id -u)" != 0 ] || user="user $(id -un) $(id -gn);"
 cat >"$run/nginx.conf" <<EOF
@@ -131,7 +137,7 @@ ended() {
 # shellcheck disable=SC2317 # (called by the trap)
 stop() {
 	rc=$?
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	trap - EXIT
 	# nginx's QUIT and lighttpd's INT: the requests that are under way go on.
 	sig=QUIT
@@ -153,7 +159,8 @@ for p in $parts; do
 	eval "pid_$p='' quick_$p=0"
 done
 trap stop EXIT
-trap 'exit 0' INT TERM HUP
+# (PIPE: nobody reads what we say any more.)
+trap 'exit 0' INT TERM HUP PIPE
 
 for p in $parts; do
 	start "$p"

@@ -178,22 +178,44 @@ for web in nginx lighttpd; do
 done
 
 # Mistakes.
-ok "without PORT" not env -u PORT "$B/app/start.sh"
-ok "it says so" grep -q 'PORT is not set' "$W/ok.out"
-ok "a bad PORT" not env PORT=8o "$B/app/start.sh"
+chmod 755 "$W"
+mkdir -p "$W/btmp"
+chmod 1777 "$W/btmp"
+# bare VARIABLE=VALUE... COMMAND: as that user, in no namespaces.
+bare() {
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid 65534 --regid 65534 --clear-groups \
+		    env TMPDIR="$W/btmp" "$@"
+	else
+		env TMPDIR="$W/btmp" "$@"
+	fi
+}
+# said TEXT: by what ended just now.
+said() {
+	cp "$W/ok.out" "$W/said"
+	ok "it says: $1" grep -q "$1" "$W/said" || cat "$W/said"
+}
+ok "without PORT" not bare PORT= "$B/app/start.sh"
+said 'PORT is not set'
+ok "a bad PORT" not bare PORT=8o "$B/app/start.sh"
+said 'PORT=8o: not a port'
+if [ "$(id -u)" = 0 ]; then
+	ok "as root" not env PORT="$port" "$B/app/start.sh"
+	said 'started as root: start it as the owner'
+fi
 mv "$B/app" "$B/moved"
-ok "moved elsewhere" not env PORT="$port" "$B/moved/start.sh"
-ok "it says so too" grep -q "made for $B/app, not for $B/moved" "$W/ok.out"
+ok "moved elsewhere" not bare PORT="$port" "$B/moved/start.sh"
+said "made for $B/app, not for $B/moved"
 mv "$B/moved" "$B/app"
 # A port that is somebody else's.
-raw_port=$(free_port)
+port=$(free_port)
 perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalAddr => "0.0.0.0",
-    LocalPort => $ARGV[0], Listen => 1); sleep 120' "$raw_port" &
+    LocalPort => $ARGV[0], Listen => 1); sleep 120' "$port" &
 other_pids="$other_pids $!"
-until_true 10 sh -c "ss -Hltn 'sport = :$raw_port' | grep -q ."
-ok "a port that is taken ends it" not env TMPDIR="$W" PORT="$raw_port" \
-    timeout 60 "$B/app/start.sh"
-ok "with the reason" grep -q 'lighttpd keeps ending' "$W/ok.out"
-is "and leaves nothing behind" "$(find "$W" -maxdepth 1 -name 'tmpnix.*' \
-    -type d | wc -l)" 0
+until_true 10 sh -c "ss -Hltn 'sport = :$port' | grep -q ."
+ok "a port that is taken ends it" not bare PORT="$port" timeout 60 \
+    "$B/app/start.sh"
+said 'lighttpd keeps ending'
+is "nothing is left behind" "$(ls "$W/btmp")" ''
+is "nor running" "$(pgrep -fc "$B/app/bin/")" 0
 e2e_end

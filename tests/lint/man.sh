@@ -18,9 +18,9 @@ else
 	fail "mandoc is missing: install mandoc"
 fi
 
-# A row of conf.c's table: ROW(key, parser, "default", ...
-keys=$(sed -n 's/^	ROW(\([a-z_]*\),.*/\1/p' common/conf.c)
-[ "$(echo "$keys" | wc -l)" -ge 10 ] || fail "no keys found in common/conf.c"
+# A row of conf_keys.c's table: ROW(key, parser, "default", ...
+keys=$(sed -n 's/^	ROW(\([a-z_]*\),.*/\1/p' common/conf_keys.c)
+[ "$(echo "$keys" | wc -l)" -ge 10 ] || fail "no keys found in common/conf_keys.c"
 for key in $keys; do
 	grep -q "^\.It Ic $key Ns " man/tmpnix.conf.5 ||
 		fail "man/tmpnix.conf.5: $key is missing"
@@ -44,7 +44,7 @@ $keys
 	*"
 $key
 "*) ;;
-	*) fail "$key is documented but not in common/conf.c" ;;
+	*) fail "$key is documented but not in common/conf_keys.c" ;;
 	esac
 done
 exit $rc

@@ -236,8 +236,8 @@ mkdir -p "$client/store"
 ok "nix copy --from" nx "$client" nix copy --from "$U/cache" "$top"
 
 # A negative answer is kept by the client for an hour, and by nobody else.
-is "what was missing may be asked again" \
-    "$(status "$U/cache/00000000000000000000000000000000.narinfo")" 404
+req "$U/cache/00000000000000000000000000000000.narinfo"
+is "what was missing may be asked again" "$code $(header cache-control)" "404 "
 
 # Programs restarted: the same answers, and CA realisations -----------------------
 chmod -R u+w "$client" "$W/nix.first"

@@ -113,6 +113,20 @@ EOT
 	sed -i -e 's|^include .*_connect|#&|' -e 's|^#\(include .*_spawn\)|\1|' \
 	    "$W/lighttpd-t/tmpnix.conf"
 done
+# In the configuration of Debian's package, as its file says one should.
+debian=/etc/lighttpd/lighttpd.conf
+if [ -e $debian ]; then
+	for f in tmpnix tmpnix_cgi; do
+		{
+			cat $debian
+			echo "include \"$W/lighttpd-t/$f.conf\""
+		} >"$W/lighttpd-t/debian.conf"
+		ok "Debian's lighttpd takes $f.conf" lighttpd -tt -f \
+		    "$W/lighttpd-t/debian.conf"
+	done
+else
+	echo "not tested: $debian is not there"
+fi
 ok "  and the programs" grep -q \
     "\"$libexecdir/tmpnix/tmpnix-upload -d -f $sysconfdir/tmpnix/tmpnix.conf\"" \
     "$W/lighttpd-t/tmpnix_programs_spawn.conf"

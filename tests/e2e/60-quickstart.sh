@@ -141,10 +141,17 @@ quick_end INT
 is "SIGINT: exit 0" "$rc" 0
 is "nothing is left running" "$(left_running)" ''
 
-# A program that dies takes the others along, and says so.
+# A program that dies takes the others along, and says so.  Meanwhile reading is
+# not for everybody: not what the web server could send by itself either.
+until_true 60 test -e "$D/store/${h%%-*}.narinfo" || fail "it is stored"
+echo "public_reads = no" >>"$D/tmpnix.conf"
 quick third -d "$D"
 quick_ready
 . "$D/client.env"
+is "public_reads = no: 401" \
+    "$(status "$TMPNIX_CACHE_URL/${h%%-*}.narinfo")" 401
+is "  200 with the token" "$(status --netrc-file "$TMPNIX_NETRC" \
+    "$TMPNIX_CACHE_URL/${h%%-*}.narinfo")" 200
 is "the port of the last start" "$TMPNIX_CACHE_URL" \
     "http://127.0.0.1:$port/cache"
 for x in /proc/[0-9]*; do

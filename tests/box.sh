@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154
 # A machine with systemd for a test, sourced behind e2e/lib.sh: this machine's
 # own files under an overlay in memory, its systemd booted in namespaces of its
 # own, without a network but lo.  What happens in there stays in there: only
 # $W is the same, as /mnt.
 #
-#   box_start	returns 1 after one line that says why it can't be had
+#   box_start	returns 1 with $box_why where it can't be had
 #   box COMMAND...	runs it in there
 #   box_stop
 
@@ -71,7 +71,7 @@ box_up_or_dead() {
 	! kill -0 "$box_pid" || box_up
 }
 box_no() {
-	echo "no machine with systemd here: $*"
+	box_why="$*"
 	return 1
 }
 box_start() {
@@ -90,7 +90,7 @@ box_start() {
 	box_pid=$!
 	until_true 60 box_up_or_dead
 	box_up || {
-		box_no "$(tail -n 1 "$W/log/box.log")"
+		box_no "$(head -n 1 "$W/log/box.log")"
 		box_stop
 		return 1
 	}

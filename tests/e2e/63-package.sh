@@ -6,7 +6,7 @@
 . "$top_srcdir/tests/box.sh"
 mkdir "$W/log" "$W/deb"
 if ! box_start; then
-	echo "not tested: the packages under systemd"
+	echo "not tested: the packages under systemd, no box: $box_why"
 	exit 77
 fi
 # (e2e_finish goes by the status it finds.)

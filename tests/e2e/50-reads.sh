@@ -33,6 +33,8 @@ reads() {
 	is "$r: Cache-Control" "$(header cache-control)" "$5"
 	is "$r: Content-Length" "$(header content-length)" "$(wc -c <"$f")"
 	is "$r: no Content-Encoding" "$(header content-encoding)" ''
+	is "$r: no path of the server's" \
+	    "$(header x-sendfile)$(header x-accel-redirect)" ''
 	etag=$(header etag)
 	ok "$r: has an ETag ($etag)" test -n "${etag#\"\"}"
 	# HEAD: the same, without the bytes.
@@ -110,10 +112,14 @@ for way in static program; do
 		l=$long s=$short
 	fi
 	reads "NAR, $way" "$U/cache/$nk" "$nar" application/x-nix-nar "$l"
+	eval "etag_$way=\$etag"
 	ranges "NAR, $way" "$U/cache/$nk" "$nar"
 	reads "narinfo, $way" "$U/cache/$ik" "$info" text/x-nix-narinfo "$s"
 	reads "listing, $way" "$U/cache/$lk" "$W/ls" application/json "$s"
 done
+# The program makes other ones, of the digest.
+is "the web server sent the file both times" "$etag_program" "$etag_static"
+
 # tmpnix-upload answers reads too, by the same code.
 case $WEB in
 nginx)

@@ -273,7 +273,7 @@ is "and it is" "$(state "$key")" spooled
 conf_set spool_max 1K
 conf_set spool_wait 1s
 nar_4=$nar key_4=$key info_4=$info hash_4=$hash
-path_make s3-5 "some text"
+path_make s3-5 "text that does not fit"
 put "$key" "$nar"
 is "over spool_max" "$code" "$([ "$WEB" = nginx ] && echo 503 || echo 424)"
 ok "says so" grep -q 'over spool_max: try again later' "$W/body"
@@ -297,6 +297,15 @@ is "and the spool is empty" "$(find "$S/spool/incoming" "$S/spool/ready" -type f
 ok "in the bucket too" bucket_has "$key"
 put "$hash.narinfo" "$info"
 is "the narinfo behind it" "$code $(state "$hash.narinfo")" "201 stored"
+
+# Nobody else would try it before its time: sending it again is a new try.
+path_make s3-7 "$(head -c 6000 /dev/urandom | base64)"
+faults 'upload* status 503'
+put "$key" "$nar"
+is "a NAR whose upload fails" "$code $(state "$key")" "424 spooled"
+faults
+put "$key" "$nar"
+is "sent again" "$code $(state "$key")" "200 stored"
 
 # Beside a process that relays: its claim is not touched.
 path_make s3-6 "$(head -c 60000 /dev/urandom | base64)"

@@ -18,6 +18,9 @@ packages_sockets='spawn-fcgi systemd'
 # What tests of CGI need.
 # shellcheck disable=SC2034
 packages_cgi='fcgiwrap util-linux'
+# What tests of https need.
+# shellcheck disable=SC2034
+packages_tls='openssl lighttpd-mod-openssl'
 # What tests of asset stores need: a real S3, another clock, certificates.
 # shellcheck disable=SC2034
 packages_store='ceph-mon ceph-osd radosgw ceph-common libfaketime openssl perl'

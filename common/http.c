@@ -103,7 +103,10 @@ load(void)
 	void *so, *symbol;
 	size_t i;
 
-	if ((so = dlopen(LIBCURL, RTLD_NOW | RTLD_LOCAL)) == NULL) {
+	/* Second where it was when we were built, as on NixOS. */
+	if ((so = dlopen(LIBCURL, RTLD_NOW | RTLD_LOCAL)) == NULL &&
+	    (so = dlopen(TMPNIX_CURL_LIBDIR "/" LIBCURL,
+		 RTLD_NOW | RTLD_LOCAL)) == NULL) {
 		log_warnx(
 		    "a store on the network needs libcurl: %s", dlerror());
 		return -1;

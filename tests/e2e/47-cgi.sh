@@ -304,6 +304,7 @@ faults 'upload* status 503'
 put "$key" "$nar"
 is "a NAR whose upload fails" "$code $(state "$key")" "424 spooled"
 faults
+sql "UPDATE asset SET next_attempt = next_attempt + 1000 WHERE key = '$key'"
 put "$key" "$nar"
 is "sent again" "$code $(state "$key")" "200 stored"
 

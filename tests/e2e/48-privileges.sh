@@ -58,7 +58,12 @@ refused 'no such group' nobody:no-such-group
 refused 'has no group' 54321
 refused 'must be a USER' ':x'
 
-# Three users: root starts; nginx's workers are www-data; the programs, nobody.
+# Three users: root starts; nginx's workers are www-data; the programs, nobody,
+# who may not be let into the build's directory.
+mkdir "$W/bin"
+cp "$top_builddir"/tmpnix "$top_builddir"/tmpnix-* "$W/bin"
+chmod -R a+rX "$W/bin"
+top_builddir=$W/bin
 conf_set user nobody
 conf_set stop_timeout 8s
 mkdir "$W/exprs"

@@ -1,254 +1,25 @@
 #include "config.h"
 
-#include "fcgi.h"
-
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
+#include "fcgi_request.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-#include <fcgiapp.h>
 
 #include "file.h"
 #include "log.h"
 #include "num.h"
 
-/* Handlers keep their big buffers on the heap; SQLite asks for little. */
-#define STACK_BYTES ((size_t)512 << 10)
 #define HEADER_VALUE_MAX 2048
 #define SEND_CHUNK ((size_t)64 << 10)
 /* An unread rest of up to this many bytes is read, to keep the connection. */
 #define DRAIN_MAX ((int64_t)64 << 10)
-/* The type of the record, and the role (FastCGI specification, 8). */
-#define FCGI_ABORT 2
+/* The role (FastCGI specification, 8). */
 #define FCGI_AUTHORIZER 2
-/* When told to stop: how often to look, and for the end: see stop_workers. */
-#define STOP_TICK_MS 10
-#define STOP_RESERVE_MS 5000
-
-/* How bytes come and go: over FastCGI, or by this process's stdin and stdout.
- */
-struct wire {
-	/* As read(2); 0 at the end, too early or not */
-	ssize_t (*read)(struct request *r, void *p, size_t n);
-	int (*write)(struct request *r, const char *p, size_t n);
-	bool (*gone)(const struct request *r);
-	/* End in the middle: the reader shall not take it for the end. */
-	void (*cut)(struct request *r);
-};
-
-struct request {
-	const struct wire *wire;
-	FCGX_Request *fx; /* NULL: CGI */
-	char **envp;
-	enum http_method method;
-	char *path;
-	char *query; /* in path's memory, or NULL */
-	int64_t length;
-	int64_t taken; /* bytes read from the stream */
-	bool check;
-	bool authorizer; /* a check that is FastCGI's role of that name */
-	bool has_client;
-	struct netaddr client;
-	const atomic_bool *stopping; /* the server's */
-	bool private; /* what a token was needed for is its owner's */
-
-	int status;
-	struct buf headers;
-	struct buf body;
-	bool has_length; /* no body, but this Content-Length */
-	int fd; /* -1: no file */
-	off_t offset;
-	uint64_t size;
-	bool filling; /* reply_write goes to fd */
-	int (*produce)(struct request *r, void *arg); /* NULL: no stream */
-	void (*produced)(void *arg);
-	void *arg;
-};
-
-struct worker {
-	struct server *server;
-	pthread_t thread;
-	bool started;
-	FCGX_Request fx;
-	int epoll; /* for while no connection is kept */
-	void *state;
-	atomic_bool busy; /* reading a request, in a handler, or sending */
-	atomic_bool done;
-};
-
-struct server {
-	const struct fcgi_program *prog;
-	struct listener *listener;
-	int stop_fd; /* readable as soon as stopping is set */
-	atomic_bool stopping;
-	atomic_uint requests;
-};
-
-/* FastCGI ------------------------------------------------------------------ */
-
-static ssize_t
-fast_read(struct request *r, void *p, size_t n)
-{
-	int got = FCGX_GetStr(p, (int)n, r->fx->in);
-
-	/* A peer that died looks like end of file. */
-	return FCGX_GetError(r->fx->in) != 0 ? -1 : got;
-}
-
-static int
-fast_write(struct request *r, const char *p, size_t n)
-{
-	return FCGX_PutStr(p, (int)n, r->fx->out) == (int)n ? 0 : -1;
-}
-
-static bool
-fast_gone(const struct request *r)
-{
-	struct pollfd pfd = { .fd = r->fx->ipcFd,
-		.events = POLLIN | POLLRDHUP };
-	unsigned char head[8];
-	ssize_t n;
-
-	if (pfd.fd < 0 || poll(&pfd, 1, 0) <= 0)
-		return false;
-	if (pfd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
-		return true;
-	n = recv(pfd.fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
-	if (n == 0)
-		return true;
-	/* A record's header: version, type. */
-	return n == sizeof(head) && head[1] == FCGI_ABORT;
-}
-
-static void
-fast_cut(struct request *r)
-{
-	if (r->fx->ipcFd >= 0)
-		shutdown(r->fx->ipcFd, SHUT_RDWR);
-}
-
-static const struct wire fast_wire = { fast_read, fast_write, fast_gone,
-	fast_cut };
-
-/* CGI ---------------------------------------------------------------------- */
-
-/* For answer_at_exit: the first byte of an answer is out. */
-static bool cgi_answered;
-
-static ssize_t
-cgi_read(struct request *r, void *p, size_t n)
-{
-	ssize_t got;
-
-	(void)r;
-	do
-		got = read(STDIN_FILENO, p, n);
-	while (got == -1 && errno == EINTR);
-	return got;
-}
-
-static int
-cgi_write(struct request *r, const char *p, size_t n)
-{
-	(void)r;
-	cgi_answered = true;
-	return file_write_all(STDOUT_FILENO, p, n);
-}
-
-/* Blocked by our caller: lighttpd sends one when its client has gone. */
-static bool
-cgi_told_to_stop(void)
-{
-	sigset_t set;
-
-	return sigpending(&set) == 0 &&
-	    (sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1);
-}
-
-static bool
-cgi_gone(const struct request *r)
-{
-	struct pollfd pfd = { .fd = STDOUT_FILENO };
-
-	(void)r;
-	/* A pipe that nobody reads any more. */
-	return cgi_told_to_stop() ||
-	    (poll(&pfd, 1, 0) == 1 &&
-		(pfd.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0);
-}
-
-/* Only what has a Content-Length is sent: a short one tells by itself. */
-static void
-cgi_cut(struct request *r)
-{
-	(void)r;
-}
-
-static const struct wire cgi_wire = { cgi_read, cgi_write, cgi_gone, cgi_cut };
-
-static bool
-cgi_method_is(const char *name)
-{
-	const char *method = FCGX_GetParam("REQUEST_METHOD", environ);
-
-	return method != NULL && strcmp(method, name) == 0;
-}
-
-/*
- * Web servers make a 500 or 502 of a program that ended without a word.  A PUT
- * gets no such answer once its body may have been sent (push.h).
- */
-static void
-answer_at_exit(void)
-{
-	static const char text[] = "the server can't do this now; its log says "
-				   "why\n";
-	const char *role = FCGX_GetParam("TMPNIX_ROLE", environ);
-	bool check = role != NULL && role[0] != '\0';
-	char chunk[4096];
-
-	if (cgi_answered)
-		return;
-	dprintf(STDOUT_FILENO,
-	    "Status: %s\r\nContent-Type: text/plain\r\n"
-	    "Content-Length: %zu\r\n\r\n%s",
-	    cgi_method_is("PUT") && !check ? "424 Failed Dependency"
-					   : "500 Internal Server Error",
-	    sizeof(text) - 1, cgi_method_is("HEAD") ? "" : text);
-	/* See drain. */
-	while (read(STDIN_FILENO, chunk, sizeof(chunk)) > 0)
-		;
-}
-
-bool
-fcgi_is_cgi(void)
-{
-	return !listen_is_socket(STDIN_FILENO) &&
-	    FCGX_GetParam("REQUEST_METHOD", environ) != NULL;
-}
-
-int
-fcgi_cgi_begin(void)
-{
-	/* Who goes away in the middle of an answer ends none of our work. */
-	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
-		atexit(answer_at_exit) != 0
-	    ? -1
-	    : 0;
-}
 
 /* The request ------------------------------------------------------------ */
 
@@ -300,7 +71,7 @@ bool
 request_stopping(const struct request *r)
 {
 	return atomic_load(r->stopping) ||
-	    (r->fx == NULL && cgi_told_to_stop());
+	    (r->fx == NULL && fcgi_cgi_told_to_stop());
 }
 
 ssize_t
@@ -813,9 +584,8 @@ drain(struct request *r)
 	return r->taken == r->length;
 }
 
-/* Serve one request; false when its connection can't be used again. */
-static bool
-serve(struct worker *w)
+bool
+fcgi_serve_one(struct worker *w)
 {
 	struct request r;
 	const char *role;
@@ -826,10 +596,10 @@ serve(struct worker *w)
 	r.fd = -1;
 	r.stopping = &w->server->stopping;
 	if (w->server->listener == NULL) {
-		r.wire = &cgi_wire;
+		r.wire = &fcgi_wire_cgi;
 		r.envp = environ;
 	} else {
-		r.wire = &fast_wire;
+		r.wire = &fcgi_wire_fast;
 		r.fx = &w->fx;
 		r.envp = w->fx.envp;
 		snprintf(id, sizeof(id), "%08x",
@@ -854,290 +624,4 @@ serve(struct worker *w)
 	buf_free(&r.headers);
 	buf_free(&r.body);
 	return clean;
-}
-
-/* The one request of a CGI process; no thread is started. */
-static int
-serve_cgi(const struct fcgi_program *prog)
-{
-	struct server srv = { .prog = prog };
-	struct worker w = { .server = &srv };
-
-	serve(&w);
-	if (w.state != NULL)
-		prog->state_free(w.state);
-	return 0;
-}
-
-/* Threads ---------------------------------------------------------------- */
-
-/* Events of a worker's epoll: which of the two descriptors. */
-enum { EVENT_LISTEN, EVENT_STOP };
-
-/*
- * EPOLLEXCLUSIVE: a connection wakes one idle worker, not all of them.  Only
- * descriptors of ours are added, so that an inherited socket's other users are
- * not disturbed.
- */
-static int
-watch(struct worker *w)
-{
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
-		.data.u32 = EVENT_LISTEN };
-	const struct server *srv = w->server;
-
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (w->epoll == -1 ||
-	    epoll_ctl(w->epoll, EPOLL_CTL_ADD, listen_fd(srv->listener), &ev) ==
-		-1)
-		return -1;
-	ev.events = EPOLLIN;
-	ev.data.u32 = EVENT_STOP;
-	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, srv->stop_fd, &ev);
-}
-
-/* On a connection kept from the last request: false when told to stop. */
-static bool
-wait_kept(struct worker *w)
-{
-	struct pollfd fds[2] = {
-		{ .fd = w->fx.ipcFd, .events = POLLIN },
-		{ .fd = w->server->stop_fd, .events = POLLIN },
-	};
-
-	while (poll(fds, 2, -1) == -1)
-		if (errno != EINTR)
-			return false;
-	/* What was asked already is answered. */
-	return fds[0].revents != 0;
-}
-
-/*
- * Wait until FCGX_Accept_r has something to do; false when it is time to end.
- * It is called only then: it would wait where nothing but a signal or the end
- * of the listening socket reaches it, and that socket may not be ours to end.
- */
-static bool
-wait_request(struct worker *w)
-{
-	struct epoll_event ev;
-
-	if (w->fx.ipcFd >= 0) {
-		if (wait_kept(w))
-			return true;
-		FCGX_Free(&w->fx, 1);
-	}
-	while (epoll_wait(w->epoll, &ev, 1, -1) == -1)
-		if (errno != EINTR)
-			return false;
-	/* At the end connections that wait at our own socket are served. */
-	return !atomic_load(&w->server->stopping) ||
-	    !listen_is_inherited(w->server->listener);
-}
-
-/* FCGX_Accept_r returned rc: may the worker go on? */
-static bool
-accept_failed(const struct server *srv, int rc)
-{
-	switch (-rc) {
-	case EAGAIN: /* another was faster, or nobody comes any more */
-		return !atomic_load(&srv->stopping);
-	case EINTR:
-	case ECONNABORTED:
-		return true;
-	case EMFILE:
-	case ENFILE:
-	case ENOMEM:
-	case ENOBUFS:
-		errno = -rc;
-		log_warn("accept: pausing");
-		sleep(1);
-		return true;
-	}
-	if (!atomic_load(&srv->stopping)) {
-		errno = rc < 0 ? -rc : EIO;
-		log_warn("accept");
-		kill(getpid(), SIGTERM);
-	}
-	return false;
-}
-
-static void *
-work(void *arg)
-{
-	struct worker *w = arg;
-	struct server *srv = w->server;
-	bool clean, go_on = true;
-	int rc;
-
-	if (FCGX_InitRequest(&w->fx, listen_fd(srv->listener),
-		FCGI_FAIL_ACCEPT_ON_INTR) != 0)
-		fatalx("libfcgi: no memory");
-	while (go_on && wait_request(w)) {
-		atomic_store(&w->busy, true);
-		rc = FCGX_Accept_r(&w->fx);
-		if (rc == 0) {
-			clean = serve(w);
-			FCGX_Finish_r(&w->fx);
-			if (!clean || atomic_load(&srv->stopping))
-				FCGX_Free(&w->fx, 1);
-		} else
-			go_on = accept_failed(srv, rc);
-		atomic_store(&w->busy, false);
-	}
-	FCGX_Free(&w->fx, 1);
-	if (w->state != NULL)
-		srv->prog->state_free(w->state);
-	atomic_store(&w->done, true);
-	return NULL;
-}
-
-static int
-start_workers(struct server *srv, struct worker *w, size_t n)
-{
-	pthread_attr_t attr;
-	size_t i;
-	int rc = 0;
-
-	if (pthread_attr_init(&attr) != 0)
-		return -1;
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	for (i = 0; i < n && rc == 0; i++) {
-		w[i].server = srv;
-		if (watch(&w[i]) == -1)
-			rc = errno;
-		else
-			rc = pthread_create(&w[i].thread, &attr, work, &w[i]);
-		w[i].started = rc == 0;
-	}
-	pthread_attr_destroy(&attr);
-	if (rc == 0)
-		return 0;
-	errno = rc;
-	return -1;
-}
-
-/* End the connections of requests that are being served; how many. */
-static size_t
-cut_workers(struct worker *w, size_t n, int how)
-{
-	size_t i, cut = 0;
-	int fd;
-
-	for (i = 0; i < n; i++) {
-		fd = w[i].fx.ipcFd;
-		if (w[i].started && atomic_load(&w[i].busy) && fd > 2) {
-			shutdown(fd, how);
-			cut++;
-		}
-	}
-	return cut;
-}
-
-/*
- * Wait for the workers: 0, or -1 when it took ms milliseconds.  A fourth of
- * that (STOP_RESERVE_MS at most) is for ending the requests that don't end by
- * themselves, because their client stands still.  First nothing more comes
- * from it: so a body that is not complete can still be refused in words.  Then
- * nothing gets to it either.
- */
-static int
-stop_workers(struct worker *w, size_t n, int64_t ms)
-{
-	const struct timespec pause = { 0, STOP_TICK_MS * 1000 * 1000 };
-	int64_t reserve = ms / 4 < STOP_RESERVE_MS ? ms / 4 : STOP_RESERVE_MS;
-	int64_t at;
-	size_t i, left, cut;
-	bool warned = false;
-
-	for (at = 0;; at += STOP_TICK_MS) {
-		for (i = left = 0; i < n; i++)
-			left += w[i].started && !atomic_load(&w[i].done);
-		if (left == 0)
-			break;
-		if (at >= ms)
-			return -1;
-		if (at >= ms - reserve) {
-			cut = cut_workers(
-			    w, n, at >= ms - reserve / 2 ? SHUT_RDWR : SHUT_RD);
-			if (cut > 0 && !warned)
-				log_warnx("%zu requests not finished within "
-					  "stop_timeout are cut",
-				    cut);
-			warned = true;
-		}
-		nanosleep(&pause, NULL);
-	}
-	for (i = 0; i < n; i++)
-		if (w[i].started)
-			pthread_join(w[i].thread, NULL);
-	return 0;
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* Tell everybody to stop, and see that they do, until the time is over. */
-static int
-stop_server(struct server *srv, struct worker *w, size_t n, int64_t until)
-{
-	const uint64_t one = 1;
-
-	atomic_store(&srv->stopping, true);
-	listen_stop(srv->listener);
-	if (write(srv->stop_fd, &one, sizeof(one)) == -1)
-		log_warn("stop");
-	if (srv->prog->stopping != NULL)
-		srv->prog->stopping(srv->prog->shared);
-	return stop_workers(w, n, until - now_ms());
-}
-
-int
-fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
-    unsigned int stop_timeout)
-{
-	struct server srv = { .prog = prog, .listener = l, .stop_fd = -1 };
-	struct worker *w = NULL;
-	int64_t until;
-	sigset_t set;
-	int sig;
-	size_t i;
-
-	if (l == NULL)
-		return serve_cgi(prog);
-	/* FCGX_Init calms SIGPIPE. */
-	if (FCGX_Init() != 0 || (w = calloc(n, sizeof(*w))) == NULL ||
-	    (srv.stop_fd = eventfd(0, EFD_CLOEXEC)) == -1) {
-		log_warn("start serving");
-		free(w);
-		return -1;
-	}
-	for (i = 0; i < n; i++)
-		w[i].epoll = -1;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	if (start_workers(&srv, w, n) == -1)
-		log_warn("start threads");
-	else if (sigwait(&set, &sig) == 0)
-		log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
-	until = now_ms() + (int64_t)stop_timeout * 1000;
-	if (stop_server(&srv, w, n, until) == -1) {
-		log_warnx("requests are still at work after stop_timeout: "
-			  "they are abandoned");
-		return -1; /* the threads still use w */
-	}
-	for (i = 0; i < n; i++)
-		if (w[i].epoll != -1)
-			close(w[i].epoll);
-	close(srv.stop_fd);
-	free(w);
-	until -= now_ms();
-	return until > 0 ? (int)(until / 1000) : 0;
 }

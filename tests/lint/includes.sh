@@ -30,7 +30,7 @@ buf log utf8
 # A library's header (a shell pattern) and the files (patterns) that may
 # include it.
 fences='
-fcgiapp.h	common/fcgi.c
+fcgiapp.h	common/fcgi*.c common/fcgi_request.h
 fcgi_*.h	-
 sqlite3.h	common/db.c common/db.h common/index*.c common/index_db.h
 sodium.h	common/base32.c common/sign.c common/auth.c common/prog.c tools/* tests/*

@@ -23,12 +23,12 @@ EOT
 site_start
 client_make "$client"
 
-# The processes of this build's tmpnix-upload.
+# The processes of tmpnix-upload that the web server has started: nobody else's.
 uploads() {
-	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/exe" 2>/dev/null)" != \
-		    "$top_builddir/tmpnix-upload" ] || echo "${p#/proc/}"
-	done
+	case $WEB in
+	nginx) pgrep -x tmpnix-upload -g "$fcgiwrap_pid" ;;
+	lighttpd) pgrep -x tmpnix-upload -P "$web_pid" ;;
+	esac
 }
 no_uploads() {
 	[ -z "$(uploads)" ]

@@ -23,30 +23,14 @@ struct shared {
 
 /* One thread's own. */
 struct state {
-	struct reads reads;
+	struct reads reads; /* first: see reads.h */
 	struct gate *gate;
 	struct token token;
 };
 
-static int
-get_page(void *state, struct request *r)
-{
-	struct state *st = state;
-
-	return reads_page(&st->reads, r);
-}
-
-static int
-get_key(void *state, struct request *r)
-{
-	struct state *st = state;
-
-	return reads_key(&st->reads, r);
-}
-
 static const struct route routes[] = {
-	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
-	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, reads_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, reads_key },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -63,20 +47,15 @@ state_new(void *arg)
 {
 	struct shared *sh = arg;
 	struct state *st;
-	struct reads *rd;
 
 	if ((st = calloc(1, sizeof(*st))) == NULL)
 		return NULL;
-	rd = &st->reads;
-	st->gate = sh->gate;
-	rd->conf = sh->conf;
-	rd->cache = CACHE_MAIN;
-	rd->store = sh->store;
-	rd->spool = sh->spool;
-	if ((rd->index = index_open(sh->conf->state_dir, INDEX_READ)) == NULL) {
+	if (reads_open(&st->reads, sh->conf, CACHE_MAIN, sh->store, sh->spool,
+		INDEX_READ) == -1) {
 		free(st);
 		return NULL;
 	}
+	st->gate = sh->gate;
 	return st;
 }
 
@@ -87,17 +66,6 @@ state_free(void *state)
 
 	index_close(st->reads.index);
 	free(st);
-}
-
-static bool
-allow(const struct conf *conf, struct sandbox *sb)
-{
-	sandbox_read(sb, conf->public_key_file);
-	sandbox_read(sb, conf->drv_public_key_file);
-	sandbox_read(sb, conf->tls_ca_file);
-	sandbox_read(sb, conf->s3_credentials_file);
-	sandbox_read(sb, conf->glitch_token_file);
-	return true;
 }
 
 static int
@@ -144,7 +112,6 @@ main(int argc, char *argv[])
 	static const struct prog prog = {
 		.name = "tmpnix-cache",
 		.purpose = "Answer the reads of a Nix binary cache.",
-		.allow = allow,
 		.run = run,
 	};
 

@@ -43,17 +43,9 @@ struct shared {
 
 /* One thread's own. */
 struct state {
-	struct reads reads;
+	struct reads reads; /* first: see reads.h */
 	struct shared *shared;
 };
-
-static int
-get_page(void *state, struct request *r)
-{
-	struct state *st = state;
-
-	return reads_page(&st->reads, r);
-}
 
 static int
 get_key(void *state, struct request *r)
@@ -260,7 +252,7 @@ put_instantiate(void *state, struct request *r)
 }
 
 static const struct route routes[] = {
-	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, reads_page },
 	{ HTTP_PUT | HTTP_POST, "instantiate", ROUTE_EXACT, SCOPE_DRV,
 	    put_instantiate },
 	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
@@ -289,16 +281,12 @@ state_new(void *arg)
 
 	if ((st = calloc(1, sizeof(*st))) == NULL)
 		return NULL;
-	st->reads.conf = sh->conf;
-	st->reads.cache = CACHE_DRV;
-	st->reads.store = sh->store;
-	st->reads.spool = sh->spool;
-	st->reads.index = index_open(sh->conf->state_dir, INDEX_WRITE);
-	st->shared = sh;
-	if (st->reads.index == NULL) {
+	if (reads_open(&st->reads, sh->conf, CACHE_DRV, sh->store, sh->spool,
+		INDEX_WRITE) == -1) {
 		free(st);
 		return NULL;
 	}
+	st->shared = sh;
 	return st;
 }
 

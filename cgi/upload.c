@@ -33,28 +33,12 @@ struct shared {
 
 /* One thread's own. */
 struct state {
-	struct reads reads;
+	struct reads reads; /* first: see reads.h */
 	struct push push;
 	struct shared *shared;
 };
 
 static void begin_once(struct state *st);
-
-static int
-get_page(void *state, struct request *r)
-{
-	struct state *st = state;
-
-	return reads_page(&st->reads, r);
-}
-
-static int
-get_key(void *state, struct request *r)
-{
-	struct state *st = state;
-
-	return reads_key(&st->reads, r);
-}
 
 static int
 put_key(void *state, struct request *r)
@@ -67,8 +51,8 @@ put_key(void *state, struct request *r)
 }
 
 static const struct route routes[] = {
-	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, get_page },
-	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, get_key },
+	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, reads_page },
+	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, reads_key },
 	{ HTTP_PUT, "", ROUTE_BODY, SCOPE_PUSH, put_key },
 	{ 0, NULL, 0, 0, NULL },
 };
@@ -87,19 +71,19 @@ state_new(void *arg)
 {
 	struct shared *sh = arg;
 	struct state *st;
-	struct index *ix;
 
 	if ((st = calloc(1, sizeof(*st))) == NULL)
 		return NULL;
-	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL) {
+	if (reads_open(&st->reads, sh->conf, CACHE_MAIN, sh->store, sh->spool,
+		INDEX_WRITE) == -1) {
 		free(st);
 		return NULL;
 	}
-	st->reads.conf = st->push.conf = sh->conf;
-	st->reads.cache = st->push.cache = CACHE_MAIN;
-	st->reads.index = st->push.index = ix;
-	st->reads.spool = st->push.spool = sh->spool;
-	st->reads.store = st->push.store = sh->store;
+	st->push.conf = sh->conf;
+	st->push.cache = CACHE_MAIN;
+	st->push.index = st->reads.index;
+	st->push.spool = sh->spool;
+	st->push.store = sh->store;
 	st->push.relay = sh->relay;
 	st->push.pressure = &sh->pressure;
 	st->push.acceptor = &sh->acceptor;
@@ -115,18 +99,6 @@ state_free(void *state)
 
 	index_close(st->push.index);
 	free(st);
-}
-
-static int
-spool_used(const char *name, void *arg)
-{
-	return index_spool_used(arg, name);
-}
-
-static void
-instance_dead(const char *instance, void *arg)
-{
-	index_release(arg, instance);
 }
 
 /* The store directory must be what it always was. */
@@ -157,9 +129,7 @@ recover(struct shared *sh)
 	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
 		exit(1);
 	pin_store_dir(sh->conf, ix);
-	sh->spool =
-	    spool_open(sh->conf->state_dir, spool_used, instance_dead, ix);
-	if (sh->spool == NULL)
+	if ((sh->spool = relay_open_spool(sh->conf, ix, false)) == NULL)
 		exit(1);
 	index_close(ix);
 }
@@ -217,9 +187,7 @@ begin_once(struct state *st)
 
 	pin_store_dir(sh->conf, ix);
 	spool_close(sh->spool);
-	sh->spool = spool_open_brief(
-	    sh->conf->state_dir, spool_used, instance_dead, ix);
-	if (sh->spool == NULL)
+	if ((sh->spool = relay_open_spool(sh->conf, ix, true)) == NULL)
 		exit(1);
 	st->reads.spool = st->push.spool = sh->spool;
 	start_checks(sh);
@@ -274,11 +242,6 @@ allow(const struct conf *conf, struct sandbox *sb)
 
 	for (i = 0; i < sizeof(system) / sizeof(system[0]); i++)
 		sandbox_read(sb, system[i]);
-	sandbox_read(sb, conf->public_key_file);
-	sandbox_read(sb, conf->drv_public_key_file);
-	sandbox_read(sb, conf->tls_ca_file);
-	sandbox_read(sb, conf->s3_credentials_file);
-	sandbox_read(sb, conf->glitch_token_file);
 	if (policy_each_file(conf, allow_file, sb) == -1)
 		fatalx("no memory");
 	/* A body is linked from there into the spool. */

@@ -364,7 +364,6 @@ send_reply(struct request *r, int status)
 		status = as_check(r, status);
 	if (r->produce != NULL && r->fx == NULL && r->method != HTTP_HEAD)
 		status = produce_file(r, status);
-	r->status = status;
 	buf_addf(&head, "Status: %d %s\r\n", status, reason(status));
 	buf_add(&head, buf_str(&r->headers), r->headers.len);
 	if (status != 204 && status != 304 && r->produce == NULL)

@@ -46,7 +46,6 @@ struct request {
 	const atomic_bool *stopping; /* the server's */
 	bool private; /* what a token was needed for is its owner's */
 
-	int status;
 	struct buf headers;
 	struct buf body;
 	bool has_length; /* no body, but this Content-Length */

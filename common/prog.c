@@ -247,11 +247,16 @@ enter_sandbox(
 		sandbox_read(sb, files[i]);
 	for (i = 0; i < nitems(devices); i++)
 		sandbox_use(sb, devices[i]);
+	sandbox_read(sb, conf->public_key_file);
+	sandbox_read(sb, conf->drv_public_key_file);
+	sandbox_read(sb, conf->tls_ca_file);
+	sandbox_read(sb, conf->s3_credentials_file);
+	sandbox_read(sb, conf->glitch_token_file);
 	if (l != NULL)
 		sandbox_remove_in(sb, listen_dir(l));
 	else /* what is produced goes into a temporary file (fcgi.h) */
 		sandbox_write(sb, P_tmpdir);
-	if (prog->allow(conf, sb))
+	if (prog->allow == NULL || prog->allow(conf, sb))
 		sandbox_enter(sb);
 	else
 		sandbox_free(sb);

@@ -16,8 +16,9 @@ struct prog {
 	const char *purpose; /* one line for --help */
 	bool tcp; /* connects to servers */
 	/*
-	 * Open to the sandbox what run needs besides state_dir and what any
-	 * program needs.  false: it can't run in one, as it is configured.
+	 * Open to the sandbox what run needs besides state_dir, the files that
+	 * the configuration names and what any program needs; NULL: nothing.
+	 * false: it can't run in one, as it is configured.
 	 */
 	bool (*allow)(const struct conf *conf, struct sandbox *sb);
 	/*

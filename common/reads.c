@@ -401,8 +401,21 @@ read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 }
 
 int
-reads_key(struct reads *rd, struct request *r)
+reads_open(struct reads *rd, const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool, enum index_mode mode)
 {
+	rd->conf = conf;
+	rd->cache = cache;
+	rd->store = store;
+	rd->spool = spool;
+	rd->index = index_open(conf->state_dir, mode);
+	return rd->index != NULL ? 0 : -1;
+}
+
+int
+reads_key(void *state, struct request *r)
+{
+	struct reads *rd = state;
 	struct buf text = BUF_INIT;
 	struct key k;
 

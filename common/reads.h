@@ -31,11 +31,17 @@ struct reads {
 	struct spool_dir *spool; /* shared by the threads */
 };
 
-/* Answer for any path; handlers return what these return. */
-int reads_key(struct reads *rd, struct request *r);
+/* Fill rd and open its index: 0, or -1 (logged).  The rest stays the caller's.
+ */
+int reads_open(struct reads *rd, const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool, enum index_mode mode);
 
-/* The page for people, at the cache's own address. */
-int reads_page(struct reads *rd, struct request *r);
+/*
+ * Handlers of routes, of a program whose threads' state is a struct reads or
+ * begins with one: any key, and the page for people at the cache's own address.
+ */
+int reads_key(void *state, struct request *r);
+int reads_page(void *state, struct request *r);
 
 /* Append the text of nix-cache-info. */
 void reads_cache_info(const struct conf *conf, struct buf *out);

@@ -90,8 +90,9 @@ add_drv(struct buf *b, const char *url, const char *key)
 }
 
 int
-reads_page(struct reads *rd, struct request *r)
+reads_page(void *state, struct request *r)
 {
+	struct reads *rd = state;
 	struct buf page = BUF_INIT, url = BUF_INIT, key = BUF_INIT;
 	bool drv = strcmp(rd->cache, CACHE_DRV) == 0;
 

@@ -494,6 +494,25 @@ renew(void *arg)
 	return NULL;
 }
 
+static int
+spool_used(const char *name, void *arg)
+{
+	return index_spool_used(arg, name);
+}
+
+static void
+instance_dead(const char *instance, void *arg)
+{
+	index_release(arg, instance);
+}
+
+struct spool_dir *
+relay_open_spool(const struct conf *conf, struct index *ix, bool brief)
+{
+	return (brief ? spool_open_brief : spool_open)(
+	    conf->state_dir, spool_used, instance_dead, ix);
+}
+
 static struct relay *
 relay_new(const struct conf *conf, const char *cache, struct asset_store *store,
     struct spool_dir *spool, struct verifier *verifier, size_t n)

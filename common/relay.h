@@ -31,6 +31,14 @@
 struct relay;
 
 /*
+ * The spool of conf, for writing: what the dead left in it is cleaned as the
+ * index knows of it, and their claims are released.  brief: as
+ * spool_open_brief.  ix is used meanwhile only.  NULL on failure (logged).
+ */
+struct spool_dir *relay_open_spool(
+    const struct conf *conf, struct index *ix, bool brief);
+
+/*
  * Start the threads; store, spool and verifier (NULL: NARs are not verified)
  * stay the caller's and outlive the relay.  NULL on failure (logged).
  */

@@ -37,25 +37,12 @@ struct run {
 };
 
 static int
-spool_used(const char *name, void *arg)
-{
-	return index_spool_used(arg, name);
-}
-
-static void
-instance_dead(const char *instance, void *arg)
-{
-	index_release(arg, instance);
-}
-
-static int
 start(struct run *r)
 {
 	r->store = asset_store_open(r->conf, CACHE_MAIN);
 	if (r->store == NULL)
 		return -1;
-	r->spool =
-	    spool_open(r->conf->state_dir, spool_used, instance_dead, r->ix);
+	r->spool = relay_open_spool(r->conf, r->ix, false);
 	if (r->spool == NULL ||
 	    index_status(r->ix, CACHE_MAIN, &r->before) == -1)
 		return -1;

@@ -14,11 +14,7 @@ site_make "$client/store"
 conf_s3 "$s3_port"
 site_start
 client_make "$client"
-find /usr/include /usr/lib/python3* /usr/share/doc -type f -size -200k |
-    awk -F/ '$NF ~ /^[A-Za-z0-9_+][A-Za-z0-9_+.-]*$/ && !seen[$NF]++' |
-    head -n 300 | xargs env NIX_STORE_DIR="$client/store" \
-    NIX_STATE_DIR="$client/var" NIX_LOG_DIR="$client/var/log" \
-    NIX_CONF_DIR="$client/conf" HOME="$client/home" nix-store --add >"$W/paths"
+small_files 300 | nx "$client" xargs nix-store --add >"$W/paths"
 kb=$(du -sk "$client/store" | cut -f1)
 echo "$(wc -l <"$W/paths") paths, $kb kB, not compressed"
 

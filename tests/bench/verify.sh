@@ -48,11 +48,7 @@ client=$W/nix
 site_make "$client/store"
 site_start
 client_make "$client"
-find /usr/include /usr/lib/python3* /usr/share/doc -type f -size -200k |
-    awk -F/ '$NF ~ /^[A-Za-z0-9_+][A-Za-z0-9_+.-]*$/ && !seen[$NF]++' |
-    head -n 300 | xargs env NIX_STORE_DIR="$client/store" \
-    NIX_STATE_DIR="$client/var" NIX_LOG_DIR="$client/var/log" \
-    NIX_CONF_DIR="$client/conf" HOME="$client/home" nix-store --add >"$W/paths"
+small_files 300 | nx "$client" xargs nix-store --add >"$W/paths"
 echo "$(wc -l <"$W/paths") paths, $(du -sk "$client/store" | cut -f1) kB," \
     "compression ${COMPRESSION:-xz}"
 # push nar|file: in $ms.  (Not in a subshell: the programs are this shell's.)

@@ -40,9 +40,7 @@ mkdir "$W/src"
 	[ "$(du -sk "$f" | cut -f1)" -le 100 ] && printf '%s\n' "$f"
     done | head -n 210 >"$W/sources"
 is "210 sources from this machine" "$(wc -l <"$W/sources")" 210
-xargs env NIX_STORE_DIR="$client/store" NIX_STATE_DIR="$client/var" \
-    NIX_LOG_DIR="$client/var/log" NIX_CONF_DIR="$client/conf" \
-    HOME="$client/home" nix-store --add <"$W/sources" >"$W/added" ||
+nx "$client" xargs nix-store --add <"$W/sources" >"$W/added" ||
     stop "nix-store --add"
 
 # 110 derivations, each of which refers to two of them and to two others, and

@@ -99,20 +99,7 @@ is "nothing is under state_dir/store" "$(find "$S/store" -type f 2>/dev/null |
     wc -l)" 0
 
 # Keys with everything that a URL may be particular about -----------------------------
-printf 'a log\n' >"$W/log.txt"
-h=0123456789abcdfghijklmnpqrsvwxyz
-x=0123456789abcdef0123456789abcdef
-for k in "log/$h-a+b_c.drv" "log/$h-a?b=c.drv" \
-    "realisations/sha256:$x$x!out.doi" \
-    "debuginfo/0123456789abcdef0123456789abcdef01234567.debug" "$h.ls"; do
-	put "$k" "$W/log.txt"
-	is "PUT $k" "$code" 201
-	relay_wait
-	is "is stored" "$(state "$k")" stored
-	curl -q -s -L "$U/cache/$k" >"$W/back"
-	ok "and comes back" cmp "$W/log.txt" "$W/back"
-	is "and is there for a HEAD" "$(status -L -I "$U/cache/$k")" 200
-done
+odd_keys
 
 # 20 MiB and one byte ------------------------------------------------------------------
 # (A NAR of a file has 112 bytes besides, and the file's bytes to 8.)

@@ -85,20 +85,7 @@ is "unless told not to" "$(status "$U/cache/$info")" 200
 conf_set narinfo redirect
 restart
 # Keys with everything that a URL may be particular about -----------------------------
-printf 'a log\n' >"$W/log.txt"
-h=0123456789abcdfghijklmnpqrsvwxyz
-x=0123456789abcdef0123456789abcdef
-for k in "log/$h-a+b_c.drv" "log/$h-a?b=c.drv" \
-    "realisations/sha256:$x$x!out.doi" \
-    "debuginfo/0123456789abcdef0123456789abcdef01234567.debug" "$h.ls"; do
-	put "$k" "$W/log.txt"
-	is "PUT $k" "$code" 201
-	relay_wait
-	is "is stored" "$(state "$k")" stored
-	curl -q -s -L "$U/cache/$k" >"$W/back"
-	ok "and comes back" cmp "$W/log.txt" "$W/back"
-	is "and is there for a HEAD" "$(status -L -I "$U/cache/$k")" 200
-done
+odd_keys
 prog_stop upload
 rm -rf "$S/spool/ready" "$S/spool/incoming"
 mkdir "$S/spool/ready" "$S/spool/incoming"

@@ -441,6 +441,12 @@ nx() {
 	    NIX_CONF_DIR="$nx_dir/conf" HOME="$nx_dir/home" \
 	    XDG_CACHE_HOME="$nx_dir/home/cache" "$@"
 }
+# small_files N: that many of this machine's, no two of one name.
+small_files() {
+	find /usr/include /usr/lib/python3* /usr/share/doc -type f -size -200k |
+	    awk -F/ '$NF ~ /^[A-Za-z0-9_+][A-Za-z0-9_+.-]*$/ && !seen[$NF]++' |
+	    head -n "$1"
+}
 
 # Store paths made by hand ---------------------------------------------------
 # path_make NAME TEXT [REFERENCES]: a store path that is a file with this text:

@@ -174,10 +174,8 @@ sources() {
 		echo "source $i" >"$W/src/source-$i"
 		head -c $((i * 37)) /dev/urandom | base64 >>"$W/src/source-$i"
 		echo "$W/src/source-$i"
-	done | xargs env NIX_STORE_DIR="$client/store" \
-	    NIX_STATE_DIR="$client/var" NIX_LOG_DIR="$client/var/log" \
-	    NIX_CONF_DIR="$client/conf" HOME="$client/home" \
-	    nix-store --add >"$W/added" || stop "nix-store --add"
+	done | nx "$client" xargs nix-store --add >"$W/added" ||
+	    stop "nix-store --add"
 	{
 		echo 'let s = ['
 		sed 's/.*/  (builtins.storePath &)/' "$W/added"
@@ -221,4 +219,22 @@ read_back() {
 	# shellcheck disable=SC2046
 	ok "nix store verify, $1" nx "$client" nix store verify -r \
 	    $(cat "$W/paths")
+}
+
+# odd_keys: objects with such keys are stored and come back.
+odd_keys() {
+	printf 'a log\n' >"$W/log.txt"
+	h=0123456789abcdfghijklmnpqrsvwxyz
+	x=0123456789abcdef0123456789abcdef
+	for k in "log/$h-a+b_c.drv" "log/$h-a?b=c.drv" \
+	    "realisations/sha256:$x$x!out.doi" \
+	    "debuginfo/0123456789abcdef0123456789abcdef01234567.debug" "$h.ls"; do
+		put "$k" "$W/log.txt"
+		is "PUT $k" "$code" 201
+		relay_wait
+		is "is stored" "$(state "$k")" stored
+		curl -q -s -L "$U/cache/$k" >"$W/back"
+		ok "and comes back" cmp "$W/log.txt" "$W/back"
+		is "and is there for a HEAD" "$(status -L -I "$U/cache/$k")" 200
+	done
 }

@@ -429,8 +429,13 @@ set_rules(struct transfer *t, CURL *c)
 	lib.easy_setopt(c, CURLOPT_URL, t->call->url);
 	lib.easy_setopt(c, CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
 	lib.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-	/* The path is as we signed it. */
-	lib.easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+	/*
+	 * The path goes as the caller made it.  libcurl 8.14 refuses this
+	 * beside a signature.  There it changes nothing: no key, prefix or
+	 * bucket has a segment "." or "..", which libcurl would take out.
+	 */
+	if (t->call->region == NULL)
+		lib.easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
 	lib.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	lib.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
 	lib.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);

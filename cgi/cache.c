@@ -39,7 +39,8 @@ authorize(void *state, struct request *r, unsigned int scope)
 {
 	struct state *st = state;
 
-	return gate_authorize(st->gate, st->reads.index, r, scope, &st->token);
+	return gate_authorize(
+	    st->gate, st->reads.index, r, reads_scopes(r, scope), &st->token);
 }
 
 static void *

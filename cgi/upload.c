@@ -62,8 +62,8 @@ authorize(void *state, struct request *r, unsigned int scope)
 {
 	struct state *st = state;
 
-	return gate_authorize(
-	    st->shared->gate, st->push.index, r, scope, &st->push.token);
+	return gate_authorize(st->shared->gate, st->push.index, r,
+	    reads_scopes(r, scope), &st->push.token);
 }
 
 static void *

@@ -37,9 +37,9 @@ enum auth_rc {
 enum auth_rc auth_parse(const char *p, size_t n, struct credentials *c);
 
 /*
- * May the sender of this header (NULL: none was sent) do what scope (one
- * SCOPE_ bit) says?  SCOPE_ADMIN includes all others.  On AUTH_OK and
- * AUTH_SCOPE *t is the token.
+ * May the sender of this header (NULL: none was sent) do what scope (SCOPE_
+ * bits, each of which suffices) says?  SCOPE_ADMIN includes all others.  On
+ * AUTH_OK and AUTH_SCOPE *t is the token.
  */
 enum auth_rc auth_check(struct index *ix, const char *header,
     unsigned int scope, int64_t now, struct token *t);

@@ -112,7 +112,7 @@ static const struct {
 	unsigned int scope;
 	const char *doing, *name;
 } scopes[] = {
-	{ SCOPE_PUSH, "push", "push" }, { SCOPE_PULL, "read", "pull" },
+	{ SCOPE_PULL, "read", "pull" }, { SCOPE_PUSH, "push", "push" },
 	{ SCOPE_DRV, "instantiate", "drv" },
 	{ SCOPE_ADMIN, "do this", "admin" }, /* and whatever else */
 };
@@ -122,7 +122,7 @@ find_scope(unsigned int scope)
 {
 	size_t i = 0;
 
-	while (scopes[i].scope != scope && scopes[i].scope != SCOPE_ADMIN)
+	while ((scopes[i].scope & scope) == 0 && scopes[i].scope != SCOPE_ADMIN)
 		i++;
 	return i;
 }

@@ -28,8 +28,9 @@ struct gate *gate_new(void);
 void gate_free(struct gate *g);
 
 /*
- * May the sender of r do what scope says?  0 with its token in *t, or the
- * status of the refusal, which is filled in.
+ * May the sender of r do what scope says, as auth_check has it?  0 with its
+ * token in *t, or the status of the refusal, which is filled in; of
+ * SCOPE_PUSH and SCOPE_PULL it asks for the latter, which is enough to read.
  */
 int gate_authorize(struct gate *g, struct index *ix, struct request *r,
     unsigned int scope, struct token *t);

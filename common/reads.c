@@ -412,6 +412,28 @@ reads_open(struct reads *rd, const struct conf *conf, const char *cache,
 	return rd->index != NULL ? 0 : -1;
 }
 
+unsigned int
+reads_scopes(const struct request *r, unsigned int scope)
+{
+	struct key k;
+
+	if (scope != SCOPE_PULL)
+		return scope;
+	if (request_method(r) == HTTP_HEAD)
+		return SCOPE_PULL | SCOPE_PUSH;
+	if (key_from_request(request_path(r), request_query(r), &k) == -1)
+		return scope;
+	switch (k.kind) {
+	case KEY_CACHE_INFO:
+	case KEY_NARINFO:
+	case KEY_REALISATION:
+	case KEY_BUILD_TRACE:
+		return SCOPE_PULL | SCOPE_PUSH;
+	default:
+		return scope;
+	}
+}
+
 int
 reads_key(void *state, struct request *r)
 {

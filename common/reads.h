@@ -43,6 +43,14 @@ int reads_open(struct reads *rd, const struct conf *conf, const char *cache,
 int reads_key(void *state, struct request *r);
 int reads_page(void *state, struct request *r);
 
+/*
+ * The scopes of tokens that may have what r asks for, each of which suffices,
+ * where a route says scope: those that push may read what a push reads before
+ * it writes (nix-cache-info, narinfos, realisations, and by HEAD whatever it
+ * may leave out), and no NAR.
+ */
+unsigned int reads_scopes(const struct request *r, unsigned int scope);
+
 /* Append the text of nix-cache-info. */
 void reads_cache_info(const struct conf *conf, struct buf *out);
 

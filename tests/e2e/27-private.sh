@@ -27,12 +27,15 @@ client_make "$client"
 nx "$client" nix-store --generate-binary-cache-key private-1 "$W/sk" "$W/pk"
 tmpnix token add reader --pull >"$W/reader.netrc"
 tmpnix token add writer --push >"$W/writer.netrc"
+tmpnix token add instantiator --drv >"$W/drv.netrc"
+DRV=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/drv.netrc")
 READER=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/reader.netrc")
 WRITER=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/writer.netrc")
 
 echo 'a secret' >"$W/secret"
 p=$(nx "$client" nix-store --add "$W/secret")
-ok "nix copy with a netrc" nx "$client" nix copy \
+cp "$W/writer.netrc" "$W/netrc"
+ok "nix copy with a token that has push alone" nx "$client" nix copy \
     --to "$U/cache?secret-key=$W/sk&write-nar-listing=true" "$p"
 settle
 h=${p##*/}
@@ -48,8 +51,21 @@ for k in nix-cache-info "$h.narinfo" "$h.ls" "$nar" \
 	is "asks for one" "$(header WWW-Authenticate)" 'Basic realm="tmpnix"'
 	is "HEAD too" "$(status -I "$U/cache/$k")" 401
 	is "a wrong one" "$(status -u ":tmpnix_$k" "$U/cache/$k")" 401
-	is "one that may not read" "$(status -u ":$WRITER" "$U/cache/$k")" 403
+	is "one of drv" "$(status -u ":$DRV" "$U/cache/$k")" 403
 done
+# What a push reads before it writes: so much, and no more.
+for k in nix-cache-info "$h.narinfo"; do
+	is "GET $k with push" "$(status -u ":$WRITER" "$U/cache/$k")" 200
+done
+for k in "$h.ls" "$nar"; do
+	req -u ":$WRITER" "$U/cache/$k"
+	is "GET $k with push" "$code" 403
+	ok "says what it lacks" grep -q \
+	    '^token writer may not read: it lacks the scope pull$' "$W/body"
+	is "HEAD $k with push" "$(status -I -u ":$WRITER" "$U/cache/$k")" 200
+done
+is "the page with push" "$(status -u ":$WRITER" "$U/cache/")" 403
+is "derivations with push" "$(status -u ":$WRITER" "$U/drv/nix-cache-info")" 403
 # However it is spelled.
 for k in "/cache//$nar" "/cache/./$nar" "/x/../cache/$nar" \
     "/cache/%6ear/${nar#nar/}" "/cache/$nar?x" \

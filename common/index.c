@@ -515,6 +515,29 @@ index_pin_store_dir(struct index *ix, const char *cache, const char *store_dir,
 	return rc;
 }
 
+static int
+status_paths(struct index *ix, const char *cache, struct index_status *stat)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_STATUS_PATH)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	if ((rc = db_step(ix->db, st)) == 1) {
+		stat->paths = (uint64_t)sqlite3_column_int64(st, 0);
+		stat->nar_bytes = (uint64_t)sqlite3_column_int64(st, 1);
+	}
+	index_done(st);
+	if (rc == -1 || (st = index_stmt(ix, ST_STATUS_UNSIGNED)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	if ((rc = db_step(ix->db, st)) == 1)
+		stat->unsigned_paths = (uint64_t)sqlite3_column_int64(st, 0);
+	index_done(st);
+	return rc == -1 ? -1 : 0;
+}
+
 int
 index_status(struct index *ix, const char *cache, struct index_status *stat)
 {
@@ -537,15 +560,8 @@ index_status(struct index *ix, const char *cache, struct index_status *stat)
 			stat->oldest = oldest;
 	}
 	index_done(st);
-	if (rc == -1 || (st = index_stmt(ix, ST_STATUS_PATH)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	if ((rc = db_step(ix->db, st)) == 1) {
-		stat->paths = (uint64_t)sqlite3_column_int64(st, 0);
-		stat->nar_bytes = (uint64_t)sqlite3_column_int64(st, 1);
-	}
-	index_done(st);
-	if (rc == -1 || (st = index_stmt(ix, ST_STATUS_ERROR)) == NULL)
+	if (rc == -1 || status_paths(ix, cache, stat) == -1 ||
+	    (st = index_stmt(ix, ST_STATUS_ERROR)) == NULL)
 		return -1;
 	index_bind_text(st, 1, cache);
 	if ((rc = db_step(ix->db, st)) == 1) {

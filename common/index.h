@@ -180,6 +180,13 @@ int index_path_known(
     struct index *ix, const char *cache, const char *hash_part);
 
 /*
+ * Can no reader use this path, since nobody signed it and it is not addressed
+ * by its content?  1, or 0, also when it is not here.
+ */
+int index_path_unsigned(
+    struct index *ix, const char *cache, const char *hash_part);
+
+/*
  * The path behind *at in the order of hash parts ("" is before the first): 1
  * with *at moved on and its narinfo appended; *verified: its NAR was found to
  * be what the narinfo says.  0 when there is none.
@@ -265,6 +272,7 @@ struct index_status {
 	} state[4]; /* by enum asset_state */
 	uint64_t paths;
 	uint64_t nar_bytes; /* sum of NarSize */
+	uint64_t unsigned_paths; /* as index_path_unsigned has it */
 	int64_t oldest; /* created of the oldest not stored; 0: none */
 	char last_error[256]; /* "" when there is none */
 	char last_error_key[KEY_MAX + 1];

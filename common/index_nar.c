@@ -91,19 +91,33 @@ index_listing_get(struct index *ix, const char *cache, const char *hash_part,
 	return rc == 1 && buf_failed(text) ? -1 : rc;
 }
 
-int
-index_path_known(struct index *ix, const char *cache, const char *hash_part)
+/* Has this statement a row for the path?  1, 0 or -1. */
+static int
+path_is(struct index *ix, enum statement which, const char *cache,
+    const char *hash_part)
 {
 	sqlite3_stmt *st;
 	int rc;
 
-	if ((st = index_stmt(ix, ST_PATH_KNOWN)) == NULL)
+	if ((st = index_stmt(ix, which)) == NULL)
 		return -1;
 	index_bind_text(st, 1, cache);
 	index_bind_text(st, 2, hash_part);
 	rc = db_step(ix->db, st);
 	index_done(st);
 	return rc;
+}
+
+int
+index_path_known(struct index *ix, const char *cache, const char *hash_part)
+{
+	return path_is(ix, ST_PATH_KNOWN, cache, hash_part);
+}
+
+int
+index_path_unsigned(struct index *ix, const char *cache, const char *hash_part)
+{
+	return path_is(ix, ST_PATH_UNSIGNED, cache, hash_part);
 }
 
 int

@@ -3,6 +3,12 @@
 #include "index_db.h"
 
 /*
+ * Of a path: nobody signed it, and it is not addressed by its content.  SQLite
+ * takes the index path_unsigned for a statement with just this text.
+ */
+#define UNSIGNED "ca IS NULL AND instr(narinfo, '\nSig: ') = 0"
+
+/*
  * Append only: a file in the field has run a prefix of these.
  *
  * asset.hash_part is set for narinfos and for nothing else; asset.spool for
@@ -110,6 +116,9 @@ const char *const index_migrations[] = {
 	"ALTER TABLE token ADD COLUMN used_total INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE token ADD COLUMN used_day INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE token ADD COLUMN day INTEGER NOT NULL DEFAULT 0;",
+
+	/* The paths that no reader can use, for those who count them. */
+	"CREATE INDEX path_unsigned ON path (cache) WHERE " UNSIGNED ";",
 };
 
 const size_t index_nmigrations =
@@ -268,6 +277,8 @@ const char *const index_sql[ST_MAX] = {
 			    " FROM asset WHERE cache = ?1 GROUP BY state",
 	[ST_STATUS_PATH] = "SELECT count(*), coalesce(sum(nar_size), 0)"
 			   " FROM path WHERE cache = ?1",
+	[ST_STATUS_UNSIGNED] =
+	    "SELECT count(*) FROM path WHERE cache = ?1 AND " UNSIGNED,
 	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key"
 			    " FROM asset"
 			    " WHERE cache = ?1 AND state <> 'stored'"
@@ -303,6 +314,8 @@ const char *const index_sql[ST_MAX] = {
 	    " AND n.nar_hash = p.nar_hash AND n.listing IS NOT NULL",
 	[ST_PATH_KNOWN] =
 	    "SELECT 1 FROM path WHERE cache = ?1 AND hash_part = ?2",
+	[ST_PATH_UNSIGNED] = "SELECT 1 FROM path WHERE cache = ?1"
+			     " AND hash_part = ?2 AND " UNSIGNED,
 	[ST_PATH_NEXT] =
 	    "SELECT p.hash_part, p.narinfo, n.verdict IS 0"
 	    "  AND n.nar_hash = p.nar_hash AND n.nar_size = p.nar_size"

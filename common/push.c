@@ -31,6 +31,7 @@ struct put {
 	enum encoding encoding;
 	struct index_audit audit;
 	char address[NETADDR_TEXT]; /* audit's */
+	const char *note; /* what whoever sent it should know, or NULL */
 };
 
 /* Before the body ---------------------------------------------------------- */
@@ -365,6 +366,15 @@ stopping(void *arg)
 	return request_stopping(arg);
 }
 
+/* The body is taken. */
+static int
+taken(struct put *u, int status)
+{
+	return u->note == NULL
+	    ? reply_empty(u->r, status)
+	    : reply_text(u->r, status, "%s: %s", u->key.s, u->note);
+}
+
 /* Wait for the asset store's word; status when it is a yes. */
 static int
 confirmed(struct put *u, int status)
@@ -380,7 +390,7 @@ confirmed(struct put *u, int status)
 		    c->relay_wait, stopping, u->r);
 	atomic_fetch_sub(&u->p->pressure->answers, 1);
 	if (outcome == RELAY_STORED)
-		return reply_empty(u->r, status);
+		return taken(u, status);
 	index_asset_error(u->p->index, u->p->cache, u->key.s, &why);
 	if (outcome == RELAY_FAILED)
 		status =
@@ -463,10 +473,12 @@ entered(struct put *u, int status, uint64_t size)
 		    (late = verified(u, now)) != 0)
 			status = late;
 	} else
-		reply_empty(u->r, status);
+		taken(u, status);
 	if (status < 300)
 		log_info("PUT %s: %d, %" PRIu64 " bytes, token %s", u->key.s,
 		    status, size, u->p->token.name);
+	if (status < 300 && u->note != NULL)
+		log_warnx("PUT %s: %s", u->key.s, u->note);
 	return status;
 }
 
@@ -587,6 +599,18 @@ retry_nar(struct put *u, const struct narinfo *ni)
 		index_retry(u->p->index, u->p->cache, ni->nar.s);
 }
 
+/* Have the sender of a path told that no reader can use it. */
+static void
+note_unsigned(struct put *u, const struct narinfo *ni)
+{
+	if (ni->nsigs == 0 && ni->ca == NULL &&
+	    index_path_unsigned(u->p->index, u->p->cache, ni->hash_part.s) == 1)
+		u->note = "taken, but no reader can use this path: it has no "
+			  "signature, and this cache adds none "
+			  "(secret_key_file); push with ?secret-key=FILE or "
+			  "run tmpnix sign";
+}
+
 static int
 enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 {
@@ -597,9 +621,11 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 	switch (index_narinfo_put(u->p->index, u->p->cache, ni,
 	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
 	case INDEX_CREATED:
+		note_unsigned(u, ni);
 		return entered(u, 201, size);
 	case INDEX_SAME:
 	case INDEX_REPLACED:
+		note_unsigned(u, ni);
 		return entered(u, 200, size);
 	case INDEX_CONFLICT:
 		return reply_text(u->r, 409,

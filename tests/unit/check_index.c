@@ -628,6 +628,43 @@ START_TEST(status_numbers)
 }
 END_TEST
 
+/* How many paths have no signature? */
+static uint64_t
+unsigned_paths(void)
+{
+	struct index_status st;
+
+	ck_assert_int_eq(index_status(ix, CACHE, &st), 0);
+	return st.unsigned_paths;
+}
+
+START_TEST(paths_that_nobody_signed)
+{
+	struct spec a = spec_of('a'), b = spec_of('b');
+
+	b.sigs = "k";
+	put_nar(&a);
+	put_nar(&b);
+	put_narinfo(&a);
+	put_narinfo(&b);
+	ck_assert_uint_eq(unsigned_paths(), 1);
+	ck_assert_int_eq(index_path_unsigned(ix, CACHE, hash_part('a')), 1);
+	ck_assert_int_eq(index_path_unsigned(ix, CACHE, hash_part('b')), 0);
+	ck_assert_int_eq(index_path_unsigned(ix, CACHE, hash_part('c')), 0);
+	ck_assert_int_eq(index_path_unsigned(ix, "drv", hash_part('a')), 0);
+	/* Its content is its address. */
+	ask("UPDATE path SET ca = 'fixed:x' WHERE narinfo NOT LIKE '%Sig:%'");
+	ck_assert_uint_eq(unsigned_paths(), 0);
+	ck_assert_int_eq(index_path_unsigned(ix, CACHE, hash_part('a')), 0);
+	ask("UPDATE path SET ca = NULL");
+	ck_assert_uint_eq(unsigned_paths(), 1);
+	/* Signed meanwhile. */
+	a.sigs = "k";
+	ck_assert_int_eq(put_narinfo(&a), INDEX_REPLACED);
+	ck_assert_uint_eq(unsigned_paths(), 0);
+}
+END_TEST
+
 START_TEST(status_last_error)
 {
 	struct index_status st;
@@ -814,7 +851,7 @@ START_TEST(eight_processes_open_a_fresh_index)
 
 	race(8, open_it, codes);
 	ck_assert_int_eq(codes[0], 8);
-	ck_assert_int_eq(ask("PRAGMA user_version"), 3);
+	ck_assert_int_eq(ask("PRAGMA user_version"), 4);
 }
 END_TEST
 
@@ -1403,6 +1440,7 @@ main(void)
 	tcase_add_checked_fixture(whole, setup, teardown);
 	tcase_add_test(whole, store_dir_is_pinned);
 	tcase_add_test(whole, status_numbers);
+	tcase_add_test(whole, paths_that_nobody_signed);
 	tcase_add_test(whole, status_last_error);
 	tcase_add_test(whole, newer_schema_is_refused);
 	tcase_add_test(whole, opened_again_has_everything);

@@ -269,26 +269,71 @@ set_defaults(struct parse *ps)
 	}
 }
 
-/* Fill in those defaults that depend on other keys. */
+/* Put dir in front of each word of *paths that is no absolute path. */
 static int
-derive(struct conf *c)
+make_absolute(char **paths, const char *dir)
+{
+	struct buf b = BUF_INIT;
+	const char *p = *paths;
+
+	if (p == NULL)
+		return 0;
+	while (*p != '\0') {
+		if (!is_blank(*p) && *p != '/')
+			buf_addf(&b, "%s/", dir);
+		for (; *p != '\0' && !is_blank(*p); p++)
+			buf_addch(&b, *p);
+		for (; is_blank(*p); p++)
+			buf_addch(&b, *p);
+	}
+	if (buf_failed(&b)) {
+		buf_free(&b);
+		return -1;
+	}
+	free(*paths);
+	*paths = b.p; /* the conf's now */
+	return 0;
+}
+
+/*
+ * Fill in what depends on other keys.  Nothing is signed that was not verified,
+ * so that the key for it is not needed where nobody asked for it by name.
+ */
+static int
+derive(struct conf *c, bool signs_by_default)
 {
 	struct buf b = BUF_INIT;
 
+	if (signs_by_default && c->verify != CONF_VERIFY_NAR) {
+		free(c->secret_key_file);
+		c->secret_key_file = NULL;
+	}
 	if (c->drv_store_dir == NULL &&
 	    (c->drv_store_dir = strdup(c->store_dir)) == NULL)
 		return -1;
 	if (c->drv_state_dir == NULL) {
 		buf_addf(&b, "%s/nix", c->state_dir);
-		c->drv_state_dir = b.p; /* the conf's now */
-		memset(&b, 0, sizeof(b));
+		if ((c->drv_state_dir = b.p) == NULL) /* the conf's now */
+			return -1;
 	}
-	if (c->drv_secret_key_file == NULL) {
-		buf_addf(&b, "%s/keys/drv.sec", c->state_dir);
-		c->drv_secret_key_file = b.p;
-	}
-	return c->drv_state_dir != NULL && c->drv_secret_key_file != NULL ? 0
-									  : -1;
+	/* A derivation without a signature is of no use: none is the default.
+	 */
+	if (c->drv_secret_key_file == NULL &&
+	    (c->drv_secret_key_file = strdup("keys/drv.sec")) == NULL)
+		return -1;
+	if (make_absolute(&c->public_key_file, c->state_dir) == -1 ||
+	    make_absolute(&c->drv_public_key_file, c->state_dir) == -1 ||
+	    make_absolute(&c->secret_key_file, c->state_dir) == -1 ||
+	    make_absolute(&c->drv_secret_key_file, c->state_dir) == -1)
+		return -1;
+	return 0;
+}
+
+/* Is this key in the file? */
+static bool
+is_set(const struct parse *ps, const char *name)
+{
+	return ps->seen[find_key(name, strlen(name)) - conf_keys] != 0;
 }
 
 /* What the chosen store can't do without. */
@@ -338,7 +383,8 @@ conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 			break;
 	}
 	set_defaults(&ps);
-	if (ps.nerrors == 0 && derive(ps.c) == -1) {
+	if (ps.nerrors == 0 &&
+	    derive(ps.c, !is_set(&ps, "secret_key_file")) == -1) {
 		ps.nerrors++;
 		buf_addf(errs, "%s: %s\n", name, conf_no_memory);
 	}

@@ -48,7 +48,7 @@ struct conf {
 	char *url; /* http(s)://HOST[:PORT], no slash at the end */
 	bool want_mass_query;
 	uint64_t priority;
-	char *public_key_file; /* shown to people; NULL: none */
+	char *public_key_file; /* absolute; shown to people; NULL: none */
 	char *drv_public_key_file; /* the same for /drv/ */
 	uint64_t threads; /* FastCGI threads of each program */
 	char *body_dir; /* where the web server leaves bodies, or NULL */
@@ -61,7 +61,7 @@ struct conf {
 	bool check_references;
 	bool require_signature;
 	char *trusted_public_keys; /* separated by blanks, or NULL */
-	char *secret_key_file; /* files separated by blanks, or NULL */
+	char *secret_key_file; /* absolute paths, blanks between, or NULL */
 	bool public_reads;
 	struct netblocks trusted_proxies;
 	enum conf_store asset_store;
@@ -98,7 +98,7 @@ struct conf {
 	enum conf_eval drv_eval;
 	char *drv_store_dir; /* never NULL: store_dir unless given */
 	char *drv_state_dir; /* never NULL: state_dir/nix unless given */
-	char *drv_secret_key_file; /* never NULL: state_dir/keys/drv.sec */
+	char *drv_secret_key_file; /* absolute, never NULL */
 	char *nix_bin_dir;
 	uint64_t drv_timeout; /* seconds */
 	uint64_t drv_jobs;

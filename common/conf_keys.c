@@ -120,10 +120,40 @@ parse_networks(const struct key_def *k, const char *v, size_t n, void *field)
 	return NULL;
 }
 
-static const char *
-parse_paths(const struct key_def *k, const char *v, size_t n, void *field)
+/* An absolute path, or one that is below state_dir. */
+static bool
+state_path_ok(const char *v, size_t n)
 {
-	return parse_words(k, v, n, field, conf_path_ok);
+	struct buf absolute = BUF_INIT;
+	bool good;
+
+	if (n > 0 && v[0] == '/')
+		return conf_path_ok(v, n);
+	buf_addch(&absolute, '/');
+	buf_add(&absolute, v, n);
+	good = !buf_failed(&absolute) && conf_path_ok(absolute.p, absolute.len);
+	buf_free(&absolute);
+	return good;
+}
+
+/* Some of them separated by blanks, or "none" for NULL; conf.c adds state_dir.
+ */
+static const char *
+parse_state_paths(const struct key_def *k, const char *v, size_t n, void *field)
+{
+	return parse_words(k, v, n, field, state_path_ok);
+}
+
+/* Such a path, or "none" for NULL. */
+static const char *
+parse_state_path_or_none(
+    const struct key_def *k, const char *v, size_t n, void *field)
+{
+	if (equals(v, n, "none")) {
+		*(char **)field = NULL;
+		return NULL;
+	}
+	return state_path_ok(v, n) ? set_string(field, v, n) : k->rule;
 }
 
 static const char *
@@ -482,6 +512,10 @@ parse_level(const struct key_def *k, const char *v, size_t n, void *field)
 	"behind it"
 #define SIZE_RULE "must be a number of bytes, with K, M, G or T if you like"
 
+#define STATE_PATH_RULE                                                        \
+	"must be a path, absolute or below state_dir, without \"//\", "        \
+	"\"/./\", \"/../\" and without a slash at the end"
+
 #define ROW(field, parser, def, rule, min, max)                                \
 	{                                                                      \
 #field, parser, offsetof(struct conf, field), def, rule, min,  \
@@ -499,10 +533,10 @@ const struct key_def conf_keys[] = {
 	ROW(want_mass_query, parse_bool, "yes", "must be yes or no", 0, 0),
 	ROW(priority, parse_number, "30", "must be a number from 0 to 1000000",
 	    0, 1000000),
-	ROW(public_key_file, parse_path_or_none, "none",
-	    CONF_PATH_RULE ", or none", 0, 0),
-	ROW(drv_public_key_file, parse_path_or_none, "none",
-	    CONF_PATH_RULE ", or none", 0, 0),
+	ROW(public_key_file, parse_state_path_or_none, "keys/cache.pub",
+	    STATE_PATH_RULE ", or none", 0, 0),
+	ROW(drv_public_key_file, parse_state_path_or_none, "keys/drv.pub",
+	    STATE_PATH_RULE ", or none", 0, 0),
 	ROW(threads, parse_number, "32", "must be a number from 1 to 512", 1,
 	    512),
 	ROW(body_dir, parse_path_or_none, "none", CONF_PATH_RULE ", or none", 0,
@@ -523,8 +557,10 @@ const struct key_def conf_keys[] = {
 	    "must be public keys, NAME:BASE64, separated by blanks, or "
 	    "none",
 	    0, 0),
-	ROW(secret_key_file, parse_paths, "none",
-	    "must be absolute paths separated by blanks, or none", 0, 0),
+	ROW(secret_key_file, parse_state_paths, "keys/cache.sec",
+	    "must be paths, absolute or below state_dir, separated by blanks, "
+	    "or none",
+	    0, 0),
 	ROW(public_reads, parse_bool, "yes", "must be yes or no", 0, 0),
 	ROW(trusted_proxies, parse_networks, "none",
 	    "must be addresses or networks, such as 10.0.0.0/8 or "
@@ -594,8 +630,8 @@ const struct key_def conf_keys[] = {
 	    CONF_PATH_RULE " or spaces, or none", 0, 0),
 	ROW(drv_state_dir, parse_path_or_none, "none",
 	    CONF_PATH_RULE ", or none", 0, 0),
-	ROW(drv_secret_key_file, parse_path_or_none, "none",
-	    CONF_PATH_RULE ", or none", 0, 0),
+	ROW(drv_secret_key_file, parse_state_path_or_none, "keys/drv.sec",
+	    STATE_PATH_RULE, 0, 0),
 	ROW(nix_bin_dir, parse_path, "/usr/bin", CONF_PATH_RULE, 0, 0),
 	ROW(drv_timeout, parse_duration, "15m", "must be a time from 1s to 1d",
 	    1, 86400),

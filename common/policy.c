@@ -2,6 +2,7 @@
 
 #include "policy.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,26 @@ load_trusted(struct policy *p, const char *s)
 	return 0;
 }
 
+/* Say what errno, of sign_key_load, means for the file. */
+static void
+log_key_fault(const char *file)
+{
+	if (errno == ENOENT)
+		log_warnx("secret_key_file: %s: no such file: run tmpnix init, "
+			  "or set secret_key_file = none",
+		    file);
+	else if (errno == EPERM)
+		log_warnx("secret_key_file: %s: must be a file of ours that "
+			  "nobody else can read (chmod 600)",
+		    file);
+	else if (errno == EINVAL)
+		log_warnx("secret_key_file: %s: is not a secret key, "
+			  "NAME:BASE64",
+		    file);
+	else
+		log_warn("secret_key_file: %s", file);
+}
+
 static int
 load_secret(struct policy *p, const char *s)
 {
@@ -84,7 +105,7 @@ load_secret(struct policy *p, const char *s)
 			return -1;
 		rc = sign_key_load(file, &p->secret[p->nsecret]);
 		if (rc == -1)
-			log_warn("secret_key_file %s", file);
+			log_key_fault(file);
 		free(file);
 		if (rc == -1)
 			return -1;

@@ -111,8 +111,6 @@ in
     ];
 
     services.tmpnix.settings = {
-      public_key_file = lib.mkDefault "${stateDir}/keys/cache.pub";
-      drv_public_key_file = lib.mkDefault "${stateDir}/keys/drv.pub";
       nix_bin_dir = lib.mkDefault "${config.nix.package}/bin";
     };
 

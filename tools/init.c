@@ -149,11 +149,12 @@ print_configuration(
 		buf_addf(out, "\n# %s\n%s%s = %s\n", given_keys[g].comment,
 		    in->given[g] != NULL ? "" : "#", given_keys[g].key,
 		    conf_value(c, (enum given)g));
-	buf_addf(out,
-	    "\n# The public keys, shown to people.\n"
-	    "public_key_file = %s/keys/cache.pub\n"
-	    "drv_public_key_file = %s/keys/drv.pub\n",
-	    c->state_dir, c->state_dir);
+	buf_adds(out,
+	    "\n# What was verified is signed with this key, below state_dir; "
+	    "readers trust its\n"
+	    "# public half, which the cache's page shows.\n"
+	    "#secret_key_file = keys/cache.sec\n"
+	    "#public_key_file = keys/cache.pub\n");
 }
 
 /*
@@ -435,8 +436,12 @@ init(struct init *in)
 		printf("nothing to do: everything was there\n");
 	if (t->conf->public_key_file == NULL)
 		tool_hint("To show the public key to people, set "
-			  "public_key_file = %s/keys/cache.pub in %s.",
-		    t->conf->state_dir, t->conf_file);
+			  "public_key_file = keys/cache.pub in %s.",
+		    t->conf_file);
+	if (t->conf->secret_key_file == NULL)
+		tool_hint("Nothing is signed here: to sign what was verified, "
+			  "set secret_key_file = keys/cache.sec in %s.",
+		    t->conf_file);
 	rc = 0;
 out:
 	buf_free(&text);

@@ -132,8 +132,8 @@ mode 644 "$conf"
 [ -d "$state/spool/incoming" ] || fail "no spool/incoming"
 for line in "state_dir = $state" "store_dir = /tmp/nix/store" \
     "url = https://cache.example.org:8443" "#body_dir = none" \
-    "public_key_file = $state/keys/cache.pub" \
-    "drv_public_key_file = $state/keys/drv.pub"; do
+    "#secret_key_file = keys/cache.sec" \
+    "#public_key_file = keys/cache.pub"; do
 	grep -qxF "$line" "$conf" || fail "$conf lacks: $line"
 done
 grep -q '^cache.example.org-1:' "$state/keys/cache.pub" || fail "cache's name"
@@ -180,9 +180,13 @@ outputs "kept $conf"
 outputs "made $dir/by-hand/index.db"
 # It has the tokens' digests: nobody else's business, at umask 022 too.
 mode 600 "$dir/by-hand/index.db"
-grep -qF "public_key_file = $dir/by-hand/keys/cache.pub" "$dir/err" ||
-    fail "no word of public_key_file"
+[ ! -s "$dir/err" ] || fail "the defaults want no hint: $(cat "$dir/err")"
 [ "$(cat "$conf")" = "state_dir = $dir/by-hand" ] || fail "init changed $conf"
+printf 'secret_key_file = none\npublic_key_file = none\n' >>"$conf"
+run 0 init
+for hint in 'Nothing is signed here' 'set public_key_file = keys/cache.pub'; do
+	grep -qF "$hint" "$dir/err" || fail "no hint: $hint"
+done
 conf=$dir/etc/a/tmpnix.conf
 
 # --- hosts --------------------------------------------------------------

@@ -90,9 +90,31 @@ ok "and nix copy says why" grep -q 'none by a key this token is bound to' \
 ok "but its key's" push "?secret-key=$W/bound.sk"
 cp "$W/all.netrc" "$W/netrc"
 
-# Given ---------------------------------------------------------------------------
+# None ----------------------------------------------------------------------------
 upload_restart require_signature no trusted_public_keys none \
-    secret_key_file "$S/keys/cache.sec"
+    secret_key_file none
+path_make unsigned 'signed by nobody'
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+is "an unsigned path is taken" "$code" 201
+ok "and who pushed it is told that no reader can use it" \
+    grep -q "^$hash.narinfo: taken, but no reader can use this path" "$W/body"
+ok "as is the log" grep -q "PUT $hash.narinfo: taken, but no reader" \
+    "$W/log/upload.log"
+put "$hash.narinfo" "$info"
+ok "each time" grep -q 'no reader can use this path' "$W/body"
+ok "tmpnix status counts it" sh -c "! $top_builddir/tmpnix -f $CONF status |
+    grep '^  unsigned *1 '"
+
+# Given ---------------------------------------------------------------------------
+# (The default.)
+prog_stop upload
+sed -i '/^secret_key_file/d' "$CONF"
+upload_restart
+put "$hash.narinfo" "$info"
+is "the unsigned path again" "$code $(wc -c <"$W/body")" '200 0'
+is "is signed now" "$(curl -q -s "$U/cache/$hash.narinfo" |
+    grep -c "^Sig: $(sed 's/:.*//' "$S/keys/cache.pub"):")" 1
 built
 ok "an unsigned path is taken" push ''
 name=$(sed 's/:.*//' "$S/keys/cache.pub")

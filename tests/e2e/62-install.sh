@@ -65,8 +65,6 @@ is "it has our state directory" "$(sed -n 's/^#state_dir = //p' \
     "$etc/tmpnix.conf")" "$localstatedir/lib/tmpnix"
 is "the programs know where it is" "$("$D$libexecdir/tmpnix/tmpnix-cache" \
     --help | sed -n 's/.*-f file.*(default \(.*\)).*/\1/p')" "$sysconfdir/tmpnix/tmpnix.conf"
-is "the page can show the key" "$(sed -n 's/^public_key_file = //p' \
-    "$etc/tmpnix.conf")" "$localstatedir/lib/tmpnix/keys/cache.pub"
 ok "nginx passes bodies on as they come" grep -q \
     "^[[:space:]]*include $sysconfdir/tmpnix/nginx/tmpnix_body_stream.conf" \
     "$etc/nginx/tmpnix.conf"

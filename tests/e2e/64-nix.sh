@@ -92,10 +92,8 @@ module="(evaluate $top_srcdir/nix/module.nix {
 value "($module).environment.etc.\"tmpnix/tmpnix.conf\".source" >"$W/module.conf"
 is "the settings are a tmpnix.conf" "$(cat "$W/module.conf")" \
     "check_references = yes
-drv_public_key_file = /var/lib/tmpnix/keys/drv.pub
 file.nixpkgs = /srv/nixpkgs
 nix_bin_dir = /nix-package/bin
-public_key_file = /var/lib/tmpnix/keys/cache.pub
 threads = 48
 trusted_public_keys = a:b c:d
 url = http://cache.test

@@ -75,6 +75,13 @@ static const struct {
 	IS_TEXT("trusted_public_keys = " PUBLIC_KEY, trusted_public_keys,
 	    PUBLIC_KEY),
 	IS_TEXT("secret_key_file = /a/b /c", secret_key_file, "/a/b /c"),
+	IS_TEXT("state_dir = /s\nsecret_key_file = k/a /b  c", secret_key_file,
+	    "/s/k/a /b  /s/c"),
+	IS_TEXT("verify = file", secret_key_file, NULL),
+	IS_TEXT("verify = file\nsecret_key_file = /k", secret_key_file, "/k"),
+	IS_TEXT("state_dir = /s", secret_key_file, "/s/keys/cache.sec"),
+	IS_TEXT("state_dir = /s", public_key_file, "/s/keys/cache.pub"),
+	IS_TEXT("state_dir = /s\npublic_key_file = p", public_key_file, "/s/p"),
 	IS_TEXT("secret_key_file = none", secret_key_file, NULL),
 	IS_NUMBER("relay_workers = 1", relay_workers, 1),
 	IS_NUMBER("relay_workers = 64", relay_workers, 64),
@@ -250,7 +257,9 @@ static const struct {
 	{ STR("store_dir = nix"), "must be an absolute path" },
 	{ STR("body_dir = None"), "or none" },
 	{ STR("public_key_file ="), "or none" },
-	{ STR("drv_public_key_file = k"), "or none" },
+	{ STR("drv_public_key_file = ../k"), "or none" },
+	{ STR("public_key_file = k/"), "or none" },
+	{ STR("secret_key_file = /a b/../c"), "or none" },
 	{ STR("url = http://h/"), "http://HOST[:PORT]" },
 	{ STR("url = http://h/cache"), "http://HOST[:PORT]" },
 	{ STR("url = http://"), "http://HOST[:PORT]" },
@@ -414,8 +423,12 @@ START_TEST(defaults)
 	ck_assert_str_eq(c->url, "http://127.0.0.1:8080");
 	ck_assert(c->want_mass_query);
 	ck_assert_uint_eq(c->priority, 30);
-	ck_assert_ptr_null(c->public_key_file);
-	ck_assert_ptr_null(c->drv_public_key_file);
+	ck_assert_str_eq(
+	    c->public_key_file, TMPNIX_STATE_DIR "/keys/cache.pub");
+	ck_assert_str_eq(
+	    c->drv_public_key_file, TMPNIX_STATE_DIR "/keys/drv.pub");
+	ck_assert_str_eq(
+	    c->secret_key_file, TMPNIX_STATE_DIR "/keys/cache.sec");
 	ck_assert_uint_eq(c->threads, 32);
 	ck_assert_ptr_null(c->body_dir);
 	ck_assert_uint_eq(c->spool_min_free, (uint64_t)256 << 20);
@@ -489,14 +502,18 @@ START_TEST(installed_file)
 	fclose(f);
 	c = conf_parse(text.p, text.len, "uncommented", &errs);
 	ck_assert_msg(c != NULL, "%s", buf_str(&errs));
-	d = conf_parse("", 0, "f", &errs);
+	buf_addf(&once, "state_dir = %s\n", c->state_dir);
+	d = conf_parse(once.p, once.len, "f", &errs);
+	buf_clear(&once);
 	ck_assert_ptr_nonnull(d);
 	ck_assert_str_eq(c->store_dir, d->store_dir);
 	ck_assert_str_eq(c->url, d->url);
 	ck_assert(c->want_mass_query == d->want_mass_query);
 	ck_assert_uint_eq(c->priority, d->priority);
-	ck_assert_ptr_null(c->public_key_file);
-	ck_assert_ptr_null(c->drv_public_key_file);
+	ck_assert_str_eq(c->public_key_file, d->public_key_file);
+	ck_assert_str_eq(c->drv_public_key_file, d->drv_public_key_file);
+	ck_assert_str_eq(c->secret_key_file, d->secret_key_file);
+	ck_assert_str_eq(c->drv_secret_key_file, d->drv_secret_key_file);
 	ck_assert_ptr_null(c->body_dir);
 	ck_assert_uint_eq(c->threads, d->threads);
 	ck_assert_uint_eq(c->spool_min_free, d->spool_min_free);

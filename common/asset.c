@@ -17,9 +17,12 @@ store_open(const struct conf *conf, const char *cache, bool write)
 {
 	if (strcmp(cache, CACHE_DRV) == 0)
 		return asset_file_open(conf->state_dir, "drvs");
+	/* Files of a time with asset_store = file are not public either. */
+	if (asset_file_place(conf) == -1)
+		return NULL;
 	switch (conf->asset_store) {
 	case CONF_STORE_FILE:
-		return asset_file_open(conf->state_dir, "store");
+		return asset_file_open(conf->state_dir, asset_file_dir(conf));
 	case CONF_STORE_GLITCH:
 		return asset_glitch_open(conf, write);
 	case CONF_STORE_S3:

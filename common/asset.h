@@ -1,7 +1,8 @@
 /*
  * The asset store: where the bytes of a cache live for good, behind one struct
- * of functions.  asset_file.c keeps them under state_dir/store, laid out as a
- * static binary cache; stores on the network stand beside it.
+ * of functions.  asset_file.c keeps them under state_dir/store (see
+ * asset_file_dir), laid out as a static binary cache; stores on the network
+ * stand beside it.
  *
  * INVARIANT I3: the caller marks an asset stored only after put, flush and
  * confirm all returned ASSET_OK for it, in that order.
@@ -132,6 +133,21 @@ char *asset_read_secret(const char *what, const char *path);
 /* Is the size the source has?  ASSET_OK, or ASSET_RETRY with why. */
 enum asset_rc asset_compare(const struct asset_source *src, int status,
     int64_t length, const char *etag, struct buf *why);
+
+/*
+ * The directory under state_dir that has the file store of packages: one that
+ * the web server may serve by itself, or with public_reads = no another.
+ */
+#define ASSET_DIR_PUBLIC "store"
+#define ASSET_DIR_PRIVATE "store-private"
+const char *asset_file_dir(const struct conf *conf);
+
+/*
+ * Have the files of the packages in that directory: those of the other one are
+ * moved, by one rename(2), after public_reads was changed.  0, or -1 (logged)
+ * when they can't be: nobody may serve them then.
+ */
+int asset_file_place(const struct conf *conf);
 
 /* The implementations' constructors; dir is not copied. */
 struct asset_store *asset_file_open(const char *state_dir, const char *dir);

@@ -2,6 +2,10 @@
  * The embedded default: <state_dir>/<dir>/<key>, so that the directory by
  * itself is a static binary cache any web server can serve.
  *
+ * Where reading takes a token it is another directory, one that the web server
+ * has for the answers of the programs alone: a web server that was not told
+ * finds nothing to serve around them.
+ *
  * A body in the spool is on the same file system and enters by a hard link;
  * rename(2) puts it in place, so a reader sees the old file or the new one.
  */
@@ -204,6 +208,67 @@ static const struct asset_ops file_ops = {
 	.open = file_open,
 	.close = file_close,
 };
+
+/* Remove dir/name and dir/name/nar when there is nothing in them. */
+static bool
+remove_empty(int dir, const char *name)
+{
+	int fd;
+
+	if ((fd = file_open_dir(dir, name, 0, false)) == -1)
+		return false;
+	unlinkat(fd, "nar", AT_REMOVEDIR);
+	close(fd);
+	return unlinkat(dir, name, AT_REMOVEDIR) == 0;
+}
+
+/*
+ * Move the files from one directory to the other, both under state.  Several
+ * processes may do so at once: what is not there has been moved.
+ */
+static int
+move_store(int state, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (fstatat(state, from, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT ? 0 : -1;
+	if (remove_empty(state, from))
+		return 0;
+	/* No rename over one that has a directory, even an empty one. */
+	remove_empty(state, to);
+	if (renameat(state, from, state, to) == -1)
+		return errno == ENOENT ? 0 : -1;
+	return file_sync_dir(state);
+}
+
+const char *
+asset_file_dir(const struct conf *conf)
+{
+	return conf->public_reads ? ASSET_DIR_PUBLIC : ASSET_DIR_PRIVATE;
+}
+
+int
+asset_file_place(const struct conf *conf)
+{
+	const char *to = asset_file_dir(conf);
+	const char *from =
+	    conf->public_reads ? ASSET_DIR_PRIVATE : ASSET_DIR_PUBLIC;
+	int state, rc;
+
+	if ((state = file_open_dir(AT_FDCWD, conf->state_dir, 0, false)) ==
+	    -1) {
+		log_warn("%s", conf->state_dir);
+		return -1;
+	}
+	if ((rc = move_store(state, from, to)) == -1)
+		log_warn("public_reads = %s: the files of %s/%s belong in "
+			 "%s/%s and can't be moved there: move them",
+		    conf->public_reads ? "yes" : "no", conf->state_dir, from,
+		    conf->state_dir, to);
+	close(state);
+	return rc;
+}
 
 struct asset_store *
 asset_file_open(const char *state_dir, const char *dir)

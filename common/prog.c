@@ -16,6 +16,7 @@
 #include <sodium.h>
 
 #include "account.h"
+#include "asset.h"
 #include "fcgi.h"
 #include "listen.h"
 #include "log.h"
@@ -225,7 +226,8 @@ enter_sandbox(
 {
 	/* Any of them may be a symbolic link to another place. */
 	static const char *const dirs[] = { "", "/spool", "/spool/incoming",
-		"/spool/ready", "/store", "/drvs", "/keys" };
+		"/spool/ready", "/" ASSET_DIR_PUBLIC, "/" ASSET_DIR_PRIVATE,
+		"/drvs", "/keys" };
 	/* What libraries look at in any program. */
 	static const char *const files[] = { "/etc/localtime", "/etc/ssl",
 		"/usr/lib/ssl", "/usr/share/zoneinfo", "/proc/self" };

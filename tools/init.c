@@ -243,7 +243,8 @@ out:
 static int
 make_directories(struct init *in)
 {
-	/* The web server reads store/ and spool/ready/ itself. */
+	/* The web server reads spool/ready/ and drvs/ itself.  The file store
+	 * is made where it belongs when a program opens it (asset.h). */
 	static const struct {
 		const char *name;
 		mode_t mode;
@@ -252,8 +253,6 @@ make_directories(struct init *in)
 		{ "/spool", 0755 },
 		{ "/spool/incoming", 0700 },
 		{ "/spool/ready", 0755 },
-		{ "/store", 0755 },
-		{ "/store/nar", 0755 },
 		{ "/drvs", 0755 },
 		{ "/keys", 0700 },
 	};

@@ -118,8 +118,6 @@ done <<E
 755
 755 /spool
 755 /spool/ready
-755 /store
-755 /store/nar
 755 /drvs
 700 /keys
 600 /keys/cache.sec
@@ -158,12 +156,10 @@ run 1 init -d "$dir/elsewhere"
 
 # What was lost is made again, what was there is kept.
 cp "$state/keys/cache.pub" "$dir/cache.pub"
-rm -r "$state/keys/cache.pub" "$state/keys/drv.sec" "$state/keys/drv.pub" \
-    "$state/store"
+rm -r "$state/keys/cache.pub" "$state/keys/drv.sec" "$state/keys/drv.pub"
 run 0 init
 outputs "made $state/keys/cache.pub"
 outputs "made $state/keys/drv.sec"
-outputs "made $state/store/nar"
 cmp -s "$dir/cache.pub" "$state/keys/cache.pub" || fail "another public key"
 # A public key without its secret is never overwritten.
 mv "$state/keys/drv.sec" "$dir/drv.sec"

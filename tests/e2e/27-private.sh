@@ -40,9 +40,11 @@ ok "nix copy with a token that has push alone" nx "$client" nix copy \
 settle
 h=${p##*/}
 h=${h%%-*}
-nar=$(sed -n 's/^URL: //p' "$S/store/$h.narinfo")
-ok "all is a file of the store, which the web server could serve" \
-    test -f "$S/store/$nar" -a -f "$S/store/$h.ls"
+store=$S/store-private
+nar=$(sed -n 's/^URL: //p' "$store/$h.narinfo")
+ok "all is a file of the store" test -f "$store/$nar" -a -f "$store/$h.ls"
+ok "where the web server looks for files by itself is nothing" \
+    test ! -e "$S/store"
 
 for k in nix-cache-info "$h.narinfo" "$h.ls" "$nar" \
     00000000000000000000000000000000.narinfo; do
@@ -69,9 +71,9 @@ is "derivations with push" "$(status -u ":$WRITER" "$U/drv/nix-cache-info")" 403
 # However it is spelled.
 for k in "/cache//$nar" "/cache/./$nar" "/x/../cache/$nar" \
     "/cache/%6ear/${nar#nar/}" "/cache/$nar?x" \
-    "/tmpnix-files/store/$nar"; do
+    "/tmpnix-files/store/$nar" "/tmpnix-files/store-private/$nar"; do
 	req "$U$k"
-	ok "GET $k gets nothing" not cmp -s "$W/body" "$S/store/$nar"
+	ok "GET $k gets nothing" not cmp -s "$W/body" "$store/$nar"
 	ok "but a refusal ($code)" test "$code" -ge 300
 done
 is "the page" "$(status "$U/cache/")" 401
@@ -80,7 +82,7 @@ is "the derivations' cache" "$(status "$U/drv/nix-cache-info")" 401
 for k in "$h.narinfo" "$h.ls" "$nar"; do
 	req -u ":$READER" "$U/cache/$k"
 	is "GET $k with pull" "$code" 200
-	ok "is its bytes" cmp "$W/body" "$S/store/$k"
+	ok "is its bytes" cmp "$W/body" "$store/$k"
 	ok "is private: $(header Cache-Control)" \
 	    sh -c "echo '$(header Cache-Control)' | grep -q '^private'"
 done
@@ -149,5 +151,45 @@ ok "nobody sees how slow" not grep -qi 'x-tmpnix-rate\|x-accel' "$W/hdr"
 for s in $slow; do
 	kill "$s" 2>/dev/null
 done
+
+# A web server that was not told, public_reads in tmpnix.conf ------------------------------
+# refused NAME: no object without a token, and each with one.
+refused() {
+	for k in "$h.narinfo" "$h.ls" "$nar"; do
+		is "$1: GET $k without a token" "$(status "$U/cache/$k")" 401
+		is "$1: with one" "$(status -u ":$READER" "$U/cache/$k")" 200
+	done
+}
+READS=public
+web_stop
+web_make
+web_start
+refused "with the web server's file for public reads"
+
+programs_restart() {
+	conf_set public_reads "$1"
+	for p in cache upload drv; do
+		prog_stop $p
+		prog_start $p
+	done
+	for p in cache upload drv; do
+		until_true 20 test -S "$W/run/$p.sock" || fail "$p does not start"
+	done
+}
+programs_restart yes
+until_true 20 test -d "$S/store" || fail "the store moves"
+for k in "$h.narinfo" "$h.ls" "$nar"; do
+	is "public_reads = yes: GET $k" "$(status "$U/cache/$k")" 200
+done
+programs_restart no
+until_true 20 test -d "$S/store-private" || fail "the store moves back"
+# (lighttpd keeps a file open for some seconds after it has sent it.)
+asks() {
+	[ "$(status "$U/cache/$1")" = 401 ]
+}
+for k in "$h.narinfo" "$h.ls" "$nar"; do
+	until_true 30 asks "$k" || fail "$k is served for long"
+done
+refused "public_reads = no again"
 
 e2e_end

@@ -360,6 +360,7 @@ END_TEST
 START_TEST(store_of_a_cache)
 {
 	struct conf conf = { .state_dir = scratch,
+		.public_reads = true,
 		.asset_store = CONF_STORE_FILE };
 	struct asset_store *one, *two;
 
@@ -371,6 +372,61 @@ START_TEST(store_of_a_cache)
 	asset_store_close(one);
 	asset_store_close(two);
 	ck_assert_ptr_null(asset_file_open(scratch_path("none"), "store"));
+}
+END_TEST
+
+/* The store of a cache whose reading is open to all, or not, in this directory
+ * (NULL: it can't be had), has these bytes at log/x (NULL: none). */
+static void
+ck_place(bool public, const char *dir, const char *bytes)
+{
+	struct conf conf = { .state_dir = scratch,
+		.public_reads = public,
+		.asset_store = CONF_STORE_FILE };
+
+	asset_store_close(as);
+	as = asset_store_open(&conf, CACHE_MAIN);
+	if (dir == NULL) {
+		ck_assert_ptr_null(as);
+		return;
+	}
+	ck_assert_ptr_nonnull(as);
+	ck_assert_str_eq(as->dir, dir);
+	if (bytes != NULL)
+		ck_holds("log/x", bytes);
+	else
+		ck_assert_int_eq(as->ops->open(as, "log/x"), -1);
+}
+
+START_TEST(files_that_are_not_for_everybody)
+{
+	ck_assert_int_eq(put(memory("log/x", "bytes")), ASSET_OK);
+	ck_place(false, "store-private", "bytes");
+	ck_assert(!scratch_exists("store"));
+	ck_place(false, "store-private", "bytes");
+	ck_place(true, "store", "bytes");
+	ck_assert(!scratch_exists("store-private"));
+	/* What an earlier version's init made is in nobody's way. */
+	ck_assert_int_eq(mkdir(scratch_path("store-private"), 0755), 0);
+	ck_assert_int_eq(mkdir(scratch_path("store-private/nar"), 0755), 0);
+	ck_place(false, "store-private", "bytes");
+	ck_assert_int_eq(mkdir(scratch_path("store"), 0755), 0);
+	ck_assert_int_eq(mkdir(scratch_path("store/nar"), 0755), 0);
+	ck_place(false, "store-private", "bytes");
+	ck_assert(!scratch_exists("store"));
+}
+END_TEST
+
+START_TEST(files_in_both_places_are_served_from_none)
+{
+	ck_place(false, "store-private", NULL);
+	ck_assert_int_eq(put(memory("log/x", "private")), ASSET_OK);
+	ck_assert_int_eq(mkdir(scratch_path("store"), 0755), 0);
+	ck_assert_int_eq(mkdir(scratch_path("store/log"), 0755), 0);
+	ck_place(false, NULL, NULL);
+	ck_place(true, NULL, NULL);
+	ck_assert_int_eq(rmdir(scratch_path("store/log")), 0);
+	ck_place(true, "store", "private");
 }
 END_TEST
 
@@ -400,6 +456,8 @@ main(void)
 	tcase_add_test(tc, unreadable_source);
 	tcase_add_test(tc, opened_again_has_everything);
 	tcase_add_test(tc, store_of_a_cache);
+	tcase_add_test(tc, files_that_are_not_for_everybody);
+	tcase_add_test(tc, files_in_both_places_are_served_from_none);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "file.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
@@ -22,6 +24,7 @@ enum given { STATE_DIR, STORE_DIR, URL, BODY_DIR, NGIVEN };
 struct init {
 	struct tool *tool;
 	const char *given[NGIVEN]; /* NULL: the option was not there */
+	bool has_conf; /* the configuration was there */
 	size_t made;
 };
 
@@ -240,6 +243,37 @@ out:
 	return rc;
 }
 
+/*
+ * As root, with a configuration that was there: give a state directory that was
+ * made to the programs' user, and go on as its owner.  (A configuration that is
+ * to be written may be in a directory of root's.)
+ */
+static int
+hand_over(struct init *in, bool made)
+{
+	const struct conf *c = in->tool->conf;
+	uid_t uid = (uid_t)-1;
+	gid_t gid = (gid_t)-1;
+	const char *why;
+
+	if (geteuid() != 0 || !in->has_conf)
+		return 0;
+	if (made && c->user != NULL) {
+		if ((why = account_parse(c->user, &uid, &gid)) != NULL) {
+			tool_error("%s: user %s: %s", in->tool->conf_file,
+			    c->user, why);
+			return -1;
+		}
+		if (chown(c->state_dir, uid, gid) == -1) {
+			tool_error(
+			    "%s: give it to %s: %m", c->state_dir, c->user);
+			return -1;
+		}
+	}
+	tool_become_owner(c);
+	return 0;
+}
+
 static int
 make_directories(struct init *in)
 {
@@ -259,22 +293,22 @@ make_directories(struct init *in)
 	const char *state_dir = in->tool->conf->state_dir;
 	struct buf path = BUF_INIT;
 	size_t i;
-	int rc = -1;
+	int made, rc = -1;
 
 	if (make_parents(in, state_dir) == -1)
 		goto out;
 	for (i = 0; i < nitems(dirs); i++) {
 		buf_clear(&path);
 		buf_addf(&path, "%s%s", state_dir, dirs[i].name);
-		switch (make_dir(buf_str(&path), dirs[i].mode)) {
-		case -1:
+		if ((made = make_dir(buf_str(&path), dirs[i].mode)) == -1)
 			goto out;
-		case 0:
-			say_kept(buf_str(&path));
-			break;
-		default:
+		if (made == 1)
 			say_made(in, buf_str(&path));
-		}
+		else
+			say_kept(buf_str(&path));
+		/* The first is the state directory itself. */
+		if (i == 0 && hand_over(in, made == 1) == -1)
+			goto out;
 	}
 	rc = 0;
 out:
@@ -413,10 +447,10 @@ init(struct init *in)
 {
 	struct tool *t = in->tool;
 	struct buf text = BUF_INIT;
-	bool there = access(t->conf_file, F_OK) == 0;
 	int rc = -1;
 
-	if (there) {
+	in->has_conf = access(t->conf_file, F_OK) == 0;
+	if (in->has_conf) {
 		if (tool_conf(t) == NULL || check_contradictions(in) == -1)
 			goto out;
 		say_kept(t->conf_file);
@@ -429,7 +463,7 @@ init(struct init *in)
 	    make_key(in, "cache", "-1") == -1 ||
 	    make_key(in, "drv", "-drv-1") == -1)
 		goto out;
-	if (!there && write_configuration(in, &text) == -1)
+	if (!in->has_conf && write_configuration(in, &text) == -1)
 		goto out;
 	if (in->made == 0)
 		printf("nothing to do: everything was there\n");

@@ -2,6 +2,7 @@
 
 #include "tmpnix.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include "file.h"
+
+/* A key's file is a line of less than 300 bytes. */
+#define KEY_FILE_MAX 4096
 
 /* Create dir/base.suffix, the directory's descriptor being dirfd. */
 static int
@@ -108,6 +112,58 @@ out:
 	return rc;
 }
 
+/* The name of the key in this .pub or .sec file; false when it has none. */
+static bool
+name_of_key(int dirfd, const char *file, char name[SIGN_NAME_MAX + 1])
+{
+	struct buf text = BUF_INIT;
+	size_t n = 0;
+
+	if (file_read_at(dirfd, file, KEY_FILE_MAX, &text) == 0)
+		n = strcspn(buf_str(&text), ":\n");
+	if (n > SIGN_NAME_MAX || !sign_name_ok(buf_str(&text), n))
+		n = 0;
+	memcpy(name, buf_str(&text), n);
+	name[n] = '\0';
+	if (text.p != NULL)
+		explicit_bzero(text.p, text.cap);
+	buf_free(&text);
+	return n > 0;
+}
+
+/*
+ * Clients keep keys by their names: of two of one name they take one, and the
+ * other's signatures are bad to them.  Has a file in dir the name already?
+ */
+static bool
+name_is_taken(const char *dir, const char *name)
+{
+	char other[SIGN_NAME_MAX + 1];
+	struct dirent *e;
+	bool taken = false;
+	size_t n;
+	DIR *d;
+
+	if ((d = opendir(dir)) == NULL)
+		return false;
+	while (!taken && (e = readdir(d)) != NULL) {
+		n = strlen(e->d_name);
+		if (n < 5 ||
+		    (strcmp(e->d_name + n - 4, ".pub") != 0 &&
+			strcmp(e->d_name + n - 4, ".sec") != 0))
+			continue;
+		taken = name_of_key(dirfd(d), e->d_name, other) &&
+		    strcmp(other, name) == 0;
+		if (taken)
+			tool_error("key generate: %s/%s is a key called %s: "
+				   "clients would take one for the other: "
+				   "choose another name",
+			    dir, e->d_name, name);
+	}
+	closedir(d);
+	return taken;
+}
+
 int
 key_generate_run(struct tool *t, int argc, char **argv)
 {
@@ -139,6 +195,7 @@ key_generate_run(struct tool *t, int argc, char **argv)
 	if (dir == NULL) {
 		if ((conf = tool_conf(t)) == NULL)
 			goto out;
+		tool_become_owner(conf);
 		buf_addf(&keys, "%s/keys", conf->state_dir);
 		dir = buf_str(&keys);
 		if (access(dir, F_OK) == -1 && errno == ENOENT) {
@@ -148,7 +205,7 @@ key_generate_run(struct tool *t, int argc, char **argv)
 			goto out;
 		}
 	}
-	if (key_make(dir, name, name, &pub) == -1)
+	if (name_is_taken(dir, name) || key_make(dir, name, name, &pub) == -1)
 		goto out;
 	sign_public_print(&pub, &text);
 	puts(buf_str(&text));

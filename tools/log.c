@@ -32,11 +32,50 @@ print_row(const struct index_audit *a, void *arg)
 {
 	char when[TOOL_TIME_LEN + 1];
 
-	(void)arg;
+	(*(uint64_t *)arg)++;
 	return printf("%s  %s  %s  %" PRIu64 "  %s  %s\n",
 		   tool_time(a->time, when), a->token,
 		   a->address[0] != '\0' ? a->address : "-", a->size, a->what,
 		   a->key) < 0;
+}
+
+struct wanted {
+	const char *name;
+	bool found;
+};
+
+static int
+look_at(const struct token *t, void *arg)
+{
+	struct wanted *w = arg;
+
+	w->found = strcmp(t->name, w->name) == 0;
+	return w->found;
+}
+
+/*
+ * No line is what there is to say, unless a name was mistyped: the exit status,
+ * -1 when the index failed.
+ */
+static int
+explain_nothing(struct index *ix, const char *token, int64_t since)
+{
+	struct wanted w = { token, token == NULL };
+	char when[TOOL_TIME_LEN + 1];
+
+	if (token != NULL && index_token_each(ix, look_at, &w) == -1)
+		return -1;
+	if (!w.found) {
+		tool_error("log --token: there is no token %s, and none of "
+			   "this name has uploaded anything: tmpnix token list "
+			   "shows them",
+		    token);
+		return TOOL_FAILED;
+	}
+	tool_hint("Nothing was uploaded%s%s%s%s.", token != NULL ? " by " : "",
+	    token != NULL ? token : "", since != 0 ? " since " : "",
+	    since != 0 ? tool_time(since, when) : "");
+	return TOOL_OK;
 }
 
 int
@@ -49,7 +88,7 @@ log_run(struct tool *t, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *token = NULL;
-	uint64_t lines = LINES_DEFAULT, ago;
+	uint64_t lines = LINES_DEFAULT, ago, printed = 0;
 	int64_t since = 0;
 	struct index *ix;
 	int c, rc;
@@ -58,16 +97,24 @@ log_run(struct tool *t, int argc, char **argv)
 		switch (c) {
 		case 'n':
 			if (num_parse(optarg, strlen(optarg), INT64_MAX,
-				&lines) == -1)
-				return tool_usage("log");
+				&lines) == -1) {
+				tool_error("log --lines: must be a number, "
+					   "not \"%s\"",
+				    optarg);
+				return TOOL_USAGE;
+			}
 			break;
 		case 't':
 			token = optarg;
 			break;
 		case 's':
-			if (num_parse_duration(
-				optarg, strlen(optarg), UINT32_MAX, &ago) == -1)
-				return tool_usage("log");
+			if (num_parse_duration(optarg, strlen(optarg),
+				UINT32_MAX, &ago) == -1) {
+				tool_error("log --since: must be a time such "
+					   "as 2d, 12h or 30m ago, not \"%s\"",
+				    optarg);
+				return TOOL_USAGE;
+			}
 			since = (int64_t)time(NULL) - (int64_t)ago;
 			break;
 		default:
@@ -78,10 +125,12 @@ log_run(struct tool *t, int argc, char **argv)
 		return tool_usage("log");
 	if ((ix = tool_index(t, INDEX_READ)) == NULL)
 		return TOOL_FAILED;
-	rc = index_audit_each(
-	    ix, token, since, lines == 0 ? INT64_MAX : lines, print_row, NULL);
+	rc = index_audit_each(ix, token, since, lines == 0 ? INT64_MAX : lines,
+	    print_row, &printed);
+	if (rc == 0 && printed == 0)
+		rc = explain_nothing(ix, token, since);
 	if (rc == -1)
 		tool_error("log: the index failed, see above");
 	index_close(ix);
-	return rc == -1 ? TOOL_FAILED : TOOL_OK;
+	return rc == -1 ? TOOL_FAILED : rc;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "narinfo.h"
@@ -151,7 +152,9 @@ sign_run(struct tool *t, int argc, char **argv)
 	if (tool_conf(t) == NULL || (s.ix = tool_index(t, INDEX_WRITE)) == NULL)
 		goto out;
 	if ((s.policy = load_policy(t->conf, &files)) == NULL) {
-		tool_error("sign: the keys can't be used, see above");
+		tool_error("sign: the keys can't be used, see above: they must "
+			   "be files of user %ld, who owns %s",
+		    (long)geteuid(), t->conf->state_dir);
 		goto out;
 	}
 	if (!policy_signs(s.policy)) {

@@ -16,6 +16,7 @@
 #include <sodium.h>
 
 #include "log.h"
+#include "privileges.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -200,7 +201,8 @@ main_help(FILE *to)
 	    "       tmpnix [-f FILE] -n\n"
 	    "       tmpnix help [COMMAND]\n"
 	    "\n"
-	    "  -f, --config FILE  the configuration file (default\n"
+	    "  -f, --config FILE  the configuration file (default: "
+	    "$TMPNIX_CONF or\n"
 	    "                     %s)\n"
 	    "  -n, --check        check the configuration and exit\n"
 	    "  -h, --help         print this\n"
@@ -233,6 +235,18 @@ tool_conf(struct tool *t)
 	return t->conf;
 }
 
+void
+tool_become_owner(const struct conf *conf)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || stat(conf->state_dir, &st) == -1 ||
+	    st.st_uid == 0)
+		return;
+	privileges_drop(st.st_uid, st.st_gid);
+	privileges_no_new();
+}
+
 struct index *
 tool_index(struct tool *t, enum index_mode mode)
 {
@@ -242,6 +256,7 @@ tool_index(struct tool *t, enum index_mode mode)
 
 	if ((c = tool_conf(t)) == NULL)
 		return NULL;
+	tool_become_owner(c);
 	/* index_open would make a new one where state_dir is a typing error. */
 	buf_addf(&file, "%s/index.db", c->state_dir);
 	if (access(buf_str(&file), R_OK | W_OK) == -1) {
@@ -320,6 +335,7 @@ static int
 dispatch(struct tool *t, int argc, char **argv)
 {
 	const struct command *c;
+	char name[64];
 	int i, words = 0;
 
 	if (strcmp(argv[0], "help") == 0)
@@ -341,6 +357,9 @@ dispatch(struct tool *t, int argc, char **argv)
 		if (strcmp(argv[i], "--help") == 0 ||
 		    strcmp(argv[i], "-h") == 0)
 			return tool_help(c->name);
+	/* What getopt_long complains in the name of. */
+	snprintf(name, sizeof(name), "tmpnix %s", c->name);
+	argv[words - 1] = name;
 	/* 0 makes getopt_long begin anew (getopt(3), NOTES). */
 	optind = 0;
 	return c->run(t, argc - words + 1, argv + words - 1);
@@ -378,11 +397,14 @@ main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *conf = secure_getenv("TMPNIX_CONF");
 	struct tool t = { .conf_file = TMPNIX_CONF };
 	bool check = false;
 	int c, rc;
 
 	open_standard_fds();
+	if (conf != NULL && conf[0] != '\0')
+		t.conf_file = conf;
 	/* Whatever shall be read by others gets its mode explicitly. */
 	umask(077);
 	log_init("tmpnix", true, LOG_LVL_WARN);

@@ -2,7 +2,7 @@
  * tmpnix, the administrator's command: what its subcommands share.
  *
  * A subcommand is a function in the table of tmpnix.c.  It gets what stands
- * behind its name (argv[0] is the last word of the name), prints results on
+ * behind its name (argv[0] is "tmpnix" and that name), prints results on
  * stdout and errors by tool_error, and returns an exit status.  One thread.
  */
 #ifndef TMPNIX_H
@@ -59,8 +59,16 @@ int tool_help(const char *command);
 const struct conf *tool_conf(struct tool *t);
 
 /*
- * Open the index below the configuration's state_dir, which tmpnix init must
- * have made; NULL after an error that was reported.
+ * As root, become the owner of the state directory, if there is one, for good:
+ * what is made in there has to be the programs' own, and what others than root
+ * can write is not root's to trust.  Exits when that fails.
+ */
+void tool_become_owner(const struct conf *conf);
+
+/*
+ * Become the owner (see above) and open the index below the configuration's
+ * state_dir, which tmpnix init must have made; NULL after an error that was
+ * reported.
  */
 struct index *tool_index(struct tool *t, enum index_mode mode);
 

@@ -208,13 +208,23 @@ https://cache.example.org cache.example.org-1 cache.example.org 0
 E
 conf=$dir/etc/a/tmpnix.conf
 
+run 2 token add x --pusch
+grep -q "^tmpnix token add: unrecognized option '--pusch'" "$dir/err" ||
+    fail "not by the command's name: $(cat "$dir/err")"
+run 2 log --since yesterday
+says 'log --since: must be a time such as 2d, 12h or 30m ago, not "yesterday"'
+run 2 log -n many
+says 'log --lines: must be a number, not "many"'
+run 1 log --token nobody
+says "log --token: there is no token nobody"
+
 # --- key ----------------------------------------------------------------
 run 0 key generate k-1
 cmp -s "$dir/out" "$state/keys/k-1.pub" || fail "the printed key is another"
 mode 600 "$state/keys/k-1.sec"
 mode 644 "$state/keys/k-1.pub"
 run 1 key generate k-1
-says "is there already"
+says "is a key called k-1"
 mkdir "$dir/keys"
 run 0 key generate k-2 -o "$dir/keys"
 [ -f "$dir/keys/k-2.sec" ] || fail "no k-2.sec"
@@ -229,6 +239,18 @@ for name in "" "a/b" "a:b" "a b" ../x; do
 done
 run 2 key generate
 run 2 key generate a b
+
+# No two keys of one name: clients know them by it.
+name=$(cut -d : -f 1 "$state/keys/cache.pub")
+run 1 key generate "$name"
+says "$state/keys/cache."
+says "is a key called $name: clients would take one for the other"
+[ ! -e "$state/keys/$name.sec" ] || fail "a second key called $name"
+run 0 key generate k-5 -o "$dir/keys"
+mv "$dir/keys/k-5.sec" "$dir/keys/renamed.sec"
+rm "$dir/keys/k-5.pub"
+run 1 key generate k-5 -o "$dir/keys"
+says "renamed.sec is a key called k-5"
 
 # Real Nix signs with the key, and knows it from another one.
 if command -v nix >/dev/null; then
@@ -412,6 +434,15 @@ done
 run 1 key generate x
 says "run tmpnix init"
 [ ! -e "$dir/typo" ] || fail "state_dir was made"
+
+# --- the environment -------------------------------------------------------
+conf=$dir/etc/a/tmpnix.conf
+TMPNIX_CONF=$conf "$tool" token list >"$dir/out" 2>"$dir/err" ||
+    fail "TMPNIX_CONF: $(cat "$dir/err")"
+TMPNIX_CONF=$dir/none "$tool" -f "$conf" token list >/dev/null 2>"$dir/err" ||
+    fail "-f is stronger than TMPNIX_CONF"
+TMPNIX_CONF=$dir/none "$tool" token list >/dev/null 2>"$dir/err"
+says "$dir/none: no such file"
 
 [ $failed -eq 0 ] || exit 1
 echo "10-tool: all good"

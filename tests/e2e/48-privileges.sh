@@ -189,4 +189,21 @@ prog_start cache
 prog_ready cache
 ok "sandbox = no" not grep -q 'in a sandbox' "$W/log/cache.log"
 
+# The tmpnix command, called by root, acts as the owner of the state directory.
+ok "root makes a key" tmpnix key generate owned-1
+ok "and a token" tmpnix token add owned
+ok "and signs" tmpnix sign -k "$S/keys/owned-1.sec"
+is "all that was made is the owner's" "$(find "$S" ! -user nobody)" ""
+ok "a key that is not the owner's is not used" not tmpnix sign -k "$W/root.sec"
+ok "and who the owner is is said" grep -q 'files of user 65534' "$W/ok.out"
+(
+	CONF=$W/fresh.conf
+	printf 'state_dir = %s\nuser = nobody\n' "$W/fresh" >"$CONF"
+	tmpnix init
+) >"$W/log/fresh.log" 2>&1
+is "root's init: exit" $? 0
+is "all that was made is the user's of tmpnix.conf" \
+    "$(find "$W/fresh" ! -user nobody)" ""
+is "the keys too" "$(stat -c '%U %a' "$W/fresh/keys/cache.sec")" "nobody 600"
+
 e2e_end

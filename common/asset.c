@@ -50,6 +50,23 @@ asset_store_close(struct asset_store *as)
 		as->ops->close(as);
 }
 
+void
+asset_store_describe(const struct conf *conf, struct buf *out)
+{
+	switch (conf->asset_store) {
+	case CONF_STORE_FILE:
+		buf_adds(out, "file");
+		break;
+	case CONF_STORE_GLITCH:
+		buf_addf(out, "glitch %s", conf->glitch_project);
+		break;
+	case CONF_STORE_S3:
+		buf_addf(out, "s3 %s/%s/%s", conf->s3_endpoint, conf->s3_bucket,
+		    conf->s3_prefix);
+		break;
+	}
+}
+
 bool
 asset_status_temporary(int status)
 {

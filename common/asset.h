@@ -113,6 +113,12 @@ struct asset_store *asset_store_open_read(
     const struct conf *conf, const char *cache);
 void asset_store_close(struct asset_store *as);
 
+/*
+ * Append a line that tells the store of packages from any other: its kind and
+ * where it is.
+ */
+void asset_store_describe(const struct conf *conf, struct buf *out);
+
 /* Is a failed answer with this HTTP status worth another try?  Not 0. */
 bool asset_status_temporary(int status);
 

@@ -221,7 +221,7 @@ asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 	index_asset_clear(&row);
 	/* A PUT of what the store refused before is a new try. */
 	if (digest_equal(&row.sha256, &a->sha256) &&
-	    row.state != ASSET_FAILED) {
+	    row.state != ASSET_FAILED && !a->anew) {
 		snprintf(old, 64, "%s", a->spool);
 		return INDEX_SAME;
 	}
@@ -475,10 +475,9 @@ index_narinfo_get(struct index *ix, const char *cache, const char *hash_part,
 	return rc;
 }
 
-/* Is (name, value) what meta says?  Sets it when nothing does. */
+/* A fact about the whole index, appended to value: 1, or 0 without one. */
 static int
-meta_pin(
-    struct index *ix, const char *name, const char *value, struct buf *actual)
+meta_get(struct index *ix, const char *name, struct buf *value)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -487,15 +486,51 @@ meta_pin(
 		return -1;
 	index_bind_text(st, 1, name);
 	if ((rc = db_step(ix->db, st)) == 1)
-		buf_adds(actual, (const char *)sqlite3_column_text(st, 0));
+		buf_adds(value, (const char *)sqlite3_column_text(st, 0));
 	index_done(st);
-	if (rc != 0)
-		return rc == -1 ? -1 : strcmp(buf_str(actual), value) == 0;
+	return rc;
+}
+
+static int
+meta_set(struct index *ix, const char *name, const char *value)
+{
+	sqlite3_stmt *st;
+
 	if ((st = index_stmt(ix, ST_META_SET)) == NULL)
 		return -1;
 	index_bind_text(st, 1, name);
 	index_bind_text(st, 2, value);
-	return index_run(ix, st) == -1 ? -1 : 1;
+	return index_run(ix, st);
+}
+
+/* Is (name, value) what meta says?  Sets it when nothing does. */
+static int
+meta_pin(
+    struct index *ix, const char *name, const char *value, struct buf *actual)
+{
+	int rc;
+
+	if ((rc = meta_get(ix, name, actual)) != 0)
+		return rc == -1 ? -1 : strcmp(buf_str(actual), value) == 0;
+	return meta_set(ix, name, value) == -1 ? -1 : 1;
+}
+
+int
+index_store_get(struct index *ix, const char *cache, struct buf *text)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "asset_store.%s", cache);
+	return meta_get(ix, name, text);
+}
+
+int
+index_store_set(struct index *ix, const char *cache, const char *text)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "asset_store.%s", cache);
+	return meta_set(ix, name, text);
 }
 
 int

@@ -64,6 +64,14 @@ void index_close(struct index *ix);
 int index_pin_store_dir(struct index *ix, const char *cache,
     const char *store_dir, struct buf *actual);
 
+/*
+ * What the caller calls the asset store of a cache (one line): what was noted
+ * last is appended to text.  1, or 0 when nothing was.
+ */
+int index_store_get(struct index *ix, const char *cache, struct buf *text);
+/* Note it: 0. */
+int index_store_set(struct index *ix, const char *cache, const char *text);
+
 /* Assets ---------------------------------------------------------------- */
 
 enum asset_state {
@@ -97,12 +105,13 @@ struct asset_new {
 	struct digest sha256;
 	const char *content_type;
 	const char *spool; /* the committed spool file */
+	bool anew; /* to be stored once more, even if the bytes are the same */
 };
 
 enum index_put {
 	INDEX_CREATED,
 	INDEX_SAME, /* was there with the same bytes: unchanged */
-	INDEX_REPLACED, /* other bytes under the key now */
+	INDEX_REPLACED, /* other bytes under the key now, or asset_new's anew */
 	INDEX_CONFLICT, /* narinfo: other meaning; nothing changed */
 	INDEX_NO_NAR, /* narinfo: its NAR is not here */
 	INDEX_BAD_SIZE, /* narinfo: FileSize is not the NAR's */

@@ -172,7 +172,8 @@ const char *const index_sql[ST_MAX] = {
 	    " LEFT JOIN path AS p"
 	    "  ON p.cache = ?1 AND p.hash_part = c.hash_part ORDER BY 1",
 	[ST_META_GET] = "SELECT value FROM meta WHERE name = ?1",
-	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)",
+	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)"
+			" ON CONFLICT (name) DO UPDATE SET value = ?2",
 
 	[ST_CLAIM_OBJECT] = "SELECT " ASSET_COLUMNS " FROM asset"
 			    " WHERE cache = ?1 AND state = 'spooled'"

@@ -734,31 +734,36 @@ out:
 	return status;
 }
 
-int
-push_cache_info(struct push *p, const struct buf *text)
+/* Is nix-cache-info in the index with these bytes?  1, 0 or -1. */
+static int
+cache_info_is(struct push *p, const struct digest *d)
 {
-	struct asset_new a = { .key = "nix-cache-info" };
+	struct asset_row row;
+	int found;
+
+	found = index_asset_get(p->index, p->cache, "nix-cache-info", &row);
+	if (found != 1)
+		return found;
+	index_asset_clear(&row);
+	return digest_equal(&row.sha256, d);
+}
+
+/* Spool text and enter it as a. */
+static int
+enter_text(struct push *p, struct asset_new *a, const struct buf *text)
+{
 	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
 	const int64_t now = (int64_t)time(NULL);
 	struct spool *s = NULL;
-	struct asset_row row;
-	int rc = -1, found;
+	int rc = -1;
 
-	hash_sha256(buf_str(text), text->len, &a.sha256);
-	found = index_asset_get(p->index, p->cache, a.key, &row);
-	if (found == 1) {
-		index_asset_clear(&row);
-		if (digest_equal(&row.sha256, &a.sha256))
-			return 0;
-	}
-	if (found == -1 || spool_new(p->spool, text->len, &s) != SPOOL_OK ||
+	if (spool_new(p->spool, text->len, &s) != SPOOL_OK ||
 	    spool_write(s, buf_str(text), text->len) != SPOOL_OK ||
 	    spool_commit(s, name) != SPOOL_OK)
 		goto out;
-	a.size = text->len;
-	a.content_type = key_content_type(KEY_CACHE_INFO);
-	a.spool = name;
-	switch (index_asset_put(p->index, p->cache, &a, now, old)) {
+	a->size = text->len;
+	a->spool = name;
+	switch (index_asset_put(p->index, p->cache, a, now, old)) {
 	case INDEX_CREATED:
 	case INDEX_REPLACED:
 		if (old[0] != '\0')
@@ -770,6 +775,42 @@ push_cache_info(struct push *p, const struct buf *text)
 	}
 out:
 	spool_free(s);
+	return rc;
+}
+
+int
+push_cache_info(struct push *p, const struct buf *text)
+{
+	struct asset_new a = { .key = "nix-cache-info",
+		.content_type = key_content_type(KEY_CACHE_INFO) };
+	struct buf is = BUF_INIT, was = BUF_INIT;
+	int known, rc = -1;
+
+	asset_store_describe(p->conf, &is);
+	hash_sha256(buf_str(text), text->len, &a.sha256);
+	if ((known = index_store_get(p->index, p->cache, &was)) == -1)
+		goto out;
+	a.anew = known == 0 || strcmp(buf_str(&was), buf_str(&is)) != 0;
+	if (known == 1 && a.anew)
+		log_warnx("the asset store was %s, and is %s now: what is "
+			  "stored there is not moved",
+		    buf_str(&was), buf_str(&is));
+	switch (a.anew ? 0 : cache_info_is(p, &a.sha256)) {
+	case 1:
+		rc = 0;
+		break;
+	case 0:
+		if (enter_text(p, &a, text) == 0 &&
+		    (!a.anew ||
+			index_store_set(p->index, p->cache, buf_str(&is)) == 0))
+			rc = 0;
+		break;
+	default:
+		break;
+	}
+out:
+	buf_free(&is);
+	buf_free(&was);
 	return rc;
 }
 

@@ -65,8 +65,9 @@ struct push {
 int push_put(struct push *p, struct request *r);
 
 /*
- * Enter nix-cache-info with this text, unless it is that already: the asset
- * store by itself has to be a binary cache.  0, or -1 (logged).
+ * Have nix-cache-info with this text in the asset store, which has to be a
+ * binary cache by itself: it is entered unless the store, which p->conf says,
+ * is the one that has it already.  0, or -1 (logged).
  */
 int push_cache_info(struct push *p, const struct buf *text);
 

@@ -12,21 +12,27 @@
 
 #define SECRET_MAX 4096
 
+/* What the store is opened for. */
+enum use { USE_WRITE, USE_READ, USE_PROBE };
+
 static struct asset_store *
-store_open(const struct conf *conf, const char *cache, bool write)
+store_open(const struct conf *conf, const char *cache, enum use use)
 {
+	const bool make = use != USE_PROBE;
+
 	if (strcmp(cache, CACHE_DRV) == 0)
-		return asset_file_open(conf->state_dir, "drvs");
+		return asset_file_open(conf->state_dir, "drvs", make);
 	/* Files of a time with asset_store = file are not public either. */
-	if (asset_file_place(conf) == -1)
+	if (make && asset_file_place(conf) == -1)
 		return NULL;
 	switch (conf->asset_store) {
 	case CONF_STORE_FILE:
-		return asset_file_open(conf->state_dir, asset_file_dir(conf));
+		return asset_file_open(
+		    conf->state_dir, asset_file_dir(conf), make);
 	case CONF_STORE_GLITCH:
-		return asset_glitch_open(conf, write);
+		return asset_glitch_open(conf, use != USE_READ);
 	case CONF_STORE_S3:
-		return asset_s3_open(conf, write);
+		return asset_s3_open(conf, use != USE_READ);
 	}
 	return NULL;
 }
@@ -34,13 +40,19 @@ store_open(const struct conf *conf, const char *cache, bool write)
 struct asset_store *
 asset_store_open(const struct conf *conf, const char *cache)
 {
-	return store_open(conf, cache, true);
+	return store_open(conf, cache, USE_WRITE);
 }
 
 struct asset_store *
 asset_store_open_read(const struct conf *conf, const char *cache)
 {
-	return store_open(conf, cache, false);
+	return store_open(conf, cache, USE_READ);
+}
+
+struct asset_store *
+asset_store_open_probe(const struct conf *conf)
+{
+	return store_open(conf, CACHE_MAIN, USE_PROBE);
 }
 
 void

@@ -62,6 +62,12 @@ struct asset_ops {
 	/* Read back: is it there, with that size? */
 	enum asset_rc (*confirm)(struct asset_store *as,
 	    const struct asset_source *src, const char *url, struct buf *why);
+	/*
+	 * Would it take an object now, as far as it tells without one?  It is
+	 * asked with the rights that put needs where there is a question for
+	 * that.  why: one line on failure.
+	 */
+	enum asset_rc (*probe)(struct asset_store *as, struct buf *why);
 	enum asset_rc (*remove)(
 	    struct asset_store *as, const char *key, struct buf *why);
 	/* Is there a remove that removes? */
@@ -111,6 +117,11 @@ struct asset_store *asset_store_open(
  */
 struct asset_store *asset_store_open_read(
     const struct conf *conf, const char *cache);
+/*
+ * The store of packages, to call probe and nothing else: nothing on this
+ * machine is made or moved.
+ */
+struct asset_store *asset_store_open_probe(const struct conf *conf);
 void asset_store_close(struct asset_store *as);
 
 /*
@@ -155,8 +166,9 @@ const char *asset_file_dir(const struct conf *conf);
  */
 int asset_file_place(const struct conf *conf);
 
-/* The implementations' constructors; dir is not copied. */
-struct asset_store *asset_file_open(const char *state_dir, const char *dir);
+/* The implementations' constructors; dir is not copied, and made if make. */
+struct asset_store *asset_file_open(
+    const char *state_dir, const char *dir, bool make);
 struct asset_store *asset_glitch_open(const struct conf *conf, bool write);
 struct asset_store *asset_s3_open(const struct conf *conf, bool write);
 

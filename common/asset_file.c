@@ -171,6 +171,16 @@ file_confirm(struct asset_store *as, const struct asset_source *src,
 }
 
 static enum asset_rc
+file_probe(struct asset_store *as, struct buf *why)
+{
+	struct asset_file *af = (struct asset_file *)as;
+
+	if (faccessat(af->root, ".", W_OK | X_OK, AT_EACCESS) == -1)
+		return failed("write to", as->dir, why);
+	return ASSET_OK;
+}
+
+static enum asset_rc
 file_remove(struct asset_store *as, const char *key, struct buf *why)
 {
 	struct asset_file *af = (struct asset_file *)as;
@@ -203,6 +213,7 @@ static const struct asset_ops file_ops = {
 	.put = file_put,
 	.flush = file_flush,
 	.confirm = file_confirm,
+	.probe = file_probe,
 	.remove = file_remove,
 	.can_remove = true,
 	.open = file_open,
@@ -271,7 +282,7 @@ asset_file_place(const struct conf *conf)
 }
 
 struct asset_store *
-asset_file_open(const char *state_dir, const char *dir)
+asset_file_open(const char *state_dir, const char *dir, bool make)
 {
 	struct asset_file *af;
 	int state;
@@ -282,7 +293,7 @@ asset_file_open(const char *state_dir, const char *dir)
 	af->store.dir = dir;
 	af->root = -1;
 	if ((state = file_open_dir(AT_FDCWD, state_dir, 0, false)) != -1) {
-		af->root = file_open_dir(state, dir, 0755, true);
+		af->root = file_open_dir(state, dir, 0755, make);
 		close(state);
 	}
 	if (af->root == -1) {

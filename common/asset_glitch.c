@@ -24,6 +24,7 @@
 
 #include "asset_policy.h"
 #include "http.h"
+#include "key.h"
 #include "log.h"
 
 /* The host for most refuses more than this with a 503. */
@@ -426,6 +427,19 @@ glitch_put(struct asset_store *as, const struct asset_source *src, char **url,
 	return rc;
 }
 
+/* The API gives a policy to whom it lets upload. */
+static enum asset_rc
+glitch_probe(struct asset_store *as, struct buf *why)
+{
+	struct asset_glitch *ag = (struct asset_glitch *)as;
+	enum asset_rc rc;
+	struct ticket t;
+
+	rc = get_ticket(ag, key_content_type(KEY_CACHE_INFO), NULL, &t, why);
+	ticket_free(&t);
+	return rc;
+}
+
 static enum asset_rc
 glitch_confirm(struct asset_store *as, const struct asset_source *src,
     const char *url, struct buf *why)
@@ -482,6 +496,7 @@ static const struct asset_ops glitch_ops = {
 	.batch = 1,
 	.put = glitch_put,
 	.confirm = glitch_confirm,
+	.probe = glitch_probe,
 	.remove = glitch_remove,
 	.limit = glitch_limit,
 	.interrupt = glitch_interrupt,

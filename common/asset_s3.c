@@ -174,6 +174,62 @@ s3_confirm(struct asset_store *as, const struct asset_source *src,
 	return rc;
 }
 
+/* GET nix-cache-info, which is there or not: what else is there to say? */
+static enum asset_rc
+ask_cache_info(struct asset_s3 *s3, const char *url, bool sign_it,
+    const char *what, struct buf *why)
+{
+	static const struct http_field payload = { "x-amz-content-sha256",
+		"UNSIGNED-PAYLOAD" };
+	struct http_call call = {
+		.method = "GET", .url = url, .body_max = ERROR_BODY_MAX
+	};
+	struct buf ignored = BUF_INIT;
+	struct http_answer a;
+	enum asset_rc rc = ASSET_RETRY;
+	char code[64];
+
+	if (sign_it) {
+		call.headers = &payload;
+		call.nheaders = 1;
+		sign(s3, &call);
+	}
+	if (http_do(s3->http, &call, &a, why) == 0) {
+		asset_xml_error(&a.body, &ignored, code);
+		/* Who may only write there is told so by AccessDenied. */
+		if (a.status == 200 ||
+		    (a.status == 404 && strcmp(code, "NoSuchBucket") != 0) ||
+		    (sign_it && s3->conf->s3_public_url != NULL &&
+			strcmp(code, "AccessDenied") == 0))
+			rc = ASSET_OK;
+		else
+			rc = refused(s3, &a, NULL, what, why);
+	}
+	buf_free(&ignored);
+	buf_free(&a.body);
+	return rc;
+}
+
+static enum asset_rc
+s3_probe(struct asset_store *as, struct buf *why)
+{
+	static const char key[] = "nix-cache-info";
+	struct asset_s3 *s3 = (struct asset_s3 *)as;
+	struct buf url = BUF_INIT;
+	enum asset_rc rc;
+
+	object_url(s3, key, &url);
+	rc = ask_cache_info(s3, buf_str(&url), true, "read", why);
+	if (rc == ASSET_OK && s3->conf->s3_public_url != NULL) {
+		buf_clear(&url);
+		public_url(s3, key, &url);
+		rc = ask_cache_info(
+		    s3, buf_str(&url), false, "s3_public_url", why);
+	}
+	buf_free(&url);
+	return rc;
+}
+
 static enum asset_rc
 s3_remove(struct asset_store *as, const char *key, struct buf *why)
 {
@@ -267,6 +323,7 @@ static const struct asset_ops s3_ops = {
 	.batch = 1,
 	.put = s3_put,
 	.confirm = s3_confirm,
+	.probe = s3_probe,
 	.remove = s3_remove,
 	.can_remove = true,
 	.limit = s3_limit,

@@ -336,6 +336,11 @@ make_index(struct init *in)
 		say_kept(buf_str(&path));
 	else
 		say_made(in, buf_str(&path));
+	if (!there && site_store_has_paths(in->tool->conf))
+		tool_hint("%s is new, but there are paths stored already: if "
+			  "an index was lost, put it back before anybody "
+			  "pushes.",
+		    buf_str(&path));
 	rc = 0;
 out:
 	buf_free(&path);

@@ -6,10 +6,13 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "asset.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -19,13 +22,37 @@ static const char *const caches[] = { CACHE_MAIN, CACHE_DRV };
 static const char *const states[] = { "spooled", "relaying", "stored",
 	"failed" };
 
+/* What is not stored after so many seconds, with nothing on its way or with an
+ * error, is stuck. */
+#define STUCK_SECONDS 600
+
+#define PROBLEMS_MAX 16
+
 struct status {
 	const struct conf *conf;
 	int64_t now;
 	uint64_t free_bytes;
 	struct index_status cache[nitems(caches)];
 	bool failed; /* an object of any of them */
+	bool local; /* the site is not asked */
+	struct site_check site[SITE_CHECKS];
+	struct buf problems[PROBLEMS_MAX]; /* what a person should look at */
+	size_t nproblems;
 };
+
+static void __attribute__((format(printf, 2, 3)))
+problem(struct status *st, const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	if (st->nproblems == PROBLEMS_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	buf_adds(&st->problems[st->nproblems++], line);
+}
 
 /* Nobody needs to read of a cache without anything in it, but for main. */
 static bool
@@ -93,6 +120,10 @@ print_cache(const char *name, const struct index_status *c, int64_t now)
 
 	printf("%s\n  %-9s %9" PRIu64 "  %s of NARs\n", name, "paths", c->paths,
 	    tool_size(c->nar_bytes, size));
+	if (c->unsigned_paths > 0)
+		printf("  %-9s %9" PRIu64
+		       "  no reader can use them: tmpnix sign, or push again\n",
+		    "unsigned", c->unsigned_paths);
 	for (s = 0; s < nitems(states); s++)
 		printf("  %-9s %9" PRIu64 "  %s\n", states[s],
 		    c->state[s].count, tool_size(c->state[s].bytes, size));
@@ -109,6 +140,19 @@ print_cache(const char *name, const struct index_status *c, int64_t now)
 }
 
 static void
+print_site(const struct status *st)
+{
+	size_t i;
+
+	printf("%s\n", st->conf->url);
+	for (i = 0; i < SITE_CHECKS; i++) {
+		printf("  %-13s  ", st->site[i].name);
+		print_clean(buf_str(&st->site[i].says));
+		putchar('\n');
+	}
+}
+
+static void
 print_text(const struct status *st)
 {
 	char size[32];
@@ -117,11 +161,17 @@ print_text(const struct status *st)
 	for (i = 0; i < nitems(caches); i++)
 		if (shown(st, i))
 			print_cache(caches[i], &st->cache[i], st->now);
-	printf("%s\n  free      %s%s\n", st->conf->state_dir,
-	    tool_size(st->free_bytes, size),
-	    st->free_bytes < st->conf->spool_min_free
-		? "  (below spool_min_free: uploads are refused)"
-		: "");
+	printf("%s\n  free      %s\n", st->conf->state_dir,
+	    tool_size(st->free_bytes, size));
+	if (!st->local)
+		print_site(st);
+	if (st->nproblems > 0)
+		printf("a person should look\n");
+	for (i = 0; i < st->nproblems; i++) {
+		printf("  ");
+		print_clean(buf_str(&st->problems[i]));
+		putchar('\n');
+	}
 }
 
 /*
@@ -152,8 +202,9 @@ json_cache(const struct index_status *c, int64_t now)
 {
 	size_t s;
 
-	printf("{\"paths\":%" PRIu64 ",\"nar_bytes\":%" PRIu64 ",\"assets\":{",
-	    c->paths, c->nar_bytes);
+	printf("{\"paths\":%" PRIu64 ",\"unsigned_paths\":%" PRIu64
+	       ",\"nar_bytes\":%" PRIu64 ",\"assets\":{",
+	    c->paths, c->unsigned_paths, c->nar_bytes);
 	for (s = 0; s < nitems(states); s++)
 		printf("%s\"%s\":{\"count\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
 		    s > 0 ? "," : "", states[s], c->state[s].count,
@@ -176,6 +227,26 @@ json_cache(const struct index_status *c, int64_t now)
 }
 
 static void
+json_site(const struct status *st)
+{
+	const struct site_check *c;
+
+	printf(",\"site\":{");
+	for (c = st->site; c < st->site + SITE_CHECKS; c++) {
+		if (c > st->site)
+			putchar(',');
+		json_string(c->name);
+		printf(":{\"ok\":%s,\"message\":",
+		    !c->asked	? "null"
+			: c->ok ? "true"
+				: "false");
+		json_string(buf_str(&c->says));
+		putchar('}');
+	}
+	putchar('}');
+}
+
+static void
 print_json(const struct status *st)
 {
 	size_t i;
@@ -193,7 +264,66 @@ print_json(const struct status *st)
 		printf("%s\"%s\":", i > 0 ? "," : "", caches[i]);
 		json_cache(&st->cache[i], st->now);
 	}
-	printf("}}\n");
+	printf("}");
+	if (!st->local)
+		json_site(st);
+	printf(",\"problems\":[");
+	for (i = 0; i < st->nproblems; i++) {
+		if (i > 0)
+			putchar(',');
+		json_string(buf_str(&st->problems[i]));
+	}
+	printf("]}\n");
+}
+
+/* What the index says of a cache. */
+static void
+look_at_cache(struct status *st, const char *name, const struct index_status *c)
+{
+	const int64_t age = c->oldest == 0 ? 0 : st->now - c->oldest;
+	char text[TOOL_AGE_LEN + 1];
+
+	if (c->state[ASSET_FAILED].count != 0) {
+		st->failed = true;
+		problem(st,
+		    "%s: the asset store refused %" PRIu64
+		    " objects for good: mend why, then run tmpnix retry",
+		    name, c->state[ASSET_FAILED].count);
+	} else if (age > STUCK_SECONDS &&
+	    (c->last_error[0] != '\0' || c->state[ASSET_RELAYING].count == 0))
+		problem(st,
+		    "%s: %" PRIu64 " objects wait to be stored, one for %s%s%s",
+		    name,
+		    c->state[ASSET_SPOOLED].count +
+			c->state[ASSET_RELAYING].count,
+		    tool_age(age, text), c->last_error[0] != '\0' ? ": " : "",
+		    c->last_error);
+}
+
+static void
+look(struct status *st)
+{
+	char a[TOOL_SIZE_LEN + 1], b[TOOL_SIZE_LEN + 1];
+	const struct site_check *c;
+	size_t i;
+
+	for (i = 0; i < nitems(caches); i++)
+		look_at_cache(st, caches[i], &st->cache[i]);
+	if (st->cache[0].paths == 0 && site_store_has_paths(st->conf))
+		problem(st,
+		    "the index has no path, but %s/%s has some: the index was "
+		    "lost, or is another one's: put it back before anybody "
+		    "pushes",
+		    st->conf->state_dir, asset_file_dir(st->conf));
+	if (st->free_bytes < st->conf->spool_min_free)
+		problem(st,
+		    "%s has %s free, less than spool_min_free (%s): uploads "
+		    "are refused",
+		    st->conf->state_dir, tool_size(st->free_bytes, a),
+		    tool_size(st->conf->spool_min_free, b));
+	for (c = st->site; !st->local && c < st->site + SITE_CHECKS; c++)
+		if (c->asked && c->needed && !c->ok)
+			problem(st, "%s: %s", c->name, buf_str(&c->says));
 }
 
 static int
@@ -212,8 +342,6 @@ collect(struct tool *t, struct status *st)
 			tool_error("status: the index failed, see above");
 			goto out;
 		}
-		if (st->cache[i].state[ASSET_FAILED].count != 0)
-			st->failed = true;
 	}
 	if (statvfs(st->conf->state_dir, &fs) == -1) {
 		tool_error("%s: %m", st->conf->state_dir);
@@ -232,24 +360,35 @@ status_run(struct tool *t, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "local", no_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct status st = { .now = time(NULL) };
 	bool json = false;
+	size_t i;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c != 'j')
+		if (c == 'j')
+			json = true;
+		else if (c == 'l')
+			st.local = true;
+		else
 			return tool_usage("status");
-		json = true;
 	}
 	if (optind != argc)
 		return tool_usage("status");
 	if (collect(t, &st) == -1)
 		return TOOL_FAILED;
+	if (!st.local)
+		site_ask(st.conf, st.site);
+	look(&st);
 	if (json)
 		print_json(&st);
 	else
 		print_text(&st);
-	return st.failed ? TOOL_FAILED : TOOL_OK;
+	site_clear(st.site);
+	for (i = 0; i < st.nproblems; i++)
+		buf_free(&st.problems[i]);
+	return st.nproblems > 0 ? TOOL_FAILED : TOOL_OK;
 }

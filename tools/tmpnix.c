@@ -78,11 +78,16 @@ static const struct command commands[] = {
 	    "A line has time, token, address, bytes, new, changed or same, "
 	    "and\n"
 	    "the object's key.\n" },
-	{ "status", status_run, "[--json]",
-	    "what the caches hold and what waits or failed",
-	    "  --json  one JSON object: bytes, seconds\n"
+	{ "status", status_run, "[--json] [--local]",
+	    "what the caches hold, what waits, whether all is well",
+	    "  --json   one JSON object: bytes, seconds\n"
+	    "  --local  don't ask the programs, the web server, the asset "
+	    "store\n"
 	    "\n"
-	    "The exit status is 1 when an object failed.\n" },
+	    "The exit status is 1 when a person should look: a program or the\n"
+	    "asset store does not answer, an object failed or is stuck, the "
+	    "disk\n"
+	    "is full, the index was lost.\n" },
 	{ "relay", relay_run, "[--retry-failed] [--timeout TIME]",
 	    "carry what is spooled into the asset store",
 	    "  --retry-failed  start over with what failed or waits for its "

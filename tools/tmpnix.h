@@ -72,6 +72,27 @@ void tool_become_owner(const struct conf *conf);
  */
 struct index *tool_index(struct tool *t, enum index_mode mode);
 
+/* One part of the site, asked whether it is well. */
+struct site_check {
+	const char *name; /* static */
+	bool asked; /* could be */
+	bool ok;
+	bool needed; /* a person should look when it is not */
+	struct buf says; /* one line */
+};
+#define SITE_CHECKS 4
+
+/*
+ * Ask the three programs, through the web server at conf's url, and the asset
+ * store.  Takes seconds where somebody does not answer.  Free checks by
+ * site_clear.
+ */
+void site_ask(const struct conf *conf, struct site_check checks[SITE_CHECKS]);
+void site_clear(struct site_check checks[SITE_CHECKS]);
+
+/* Has the file store, wherever it is for conf, any narinfo? */
+bool site_store_has_paths(const struct conf *conf);
+
 /* ISO 8601 in UTC, "never" for 0. */
 #define TOOL_TIME_LEN 20
 const char *tool_time(int64_t when, char out[TOOL_TIME_LEN + 1]);

@@ -350,13 +350,13 @@ run 0 token add ci
 run 2 token list surplus
 
 # --- status -------------------------------------------------------------
-run 0 status
+run 0 status --local
 outputs main
 grep -Eq '^ +paths +0 ' "$dir/out" || fail "status: paths"
 grep -Eq '^ +failed +0 ' "$dir/out" || fail "status: failed"
 grep -q '^ *free  *[0-9]' "$dir/out" || fail "status: free"
 grep -q drv "$dir/out" && fail "status shows an empty drv"
-run 0 status --json
+run 0 status --local --json
 if command -v python3 >/dev/null; then
 	python3 - "$dir/out" "$state" 2>"$dir/err" <<-'E' || fail "status --json"
 	import json, sys
@@ -371,8 +371,11 @@ if command -v python3 >/dev/null; then
 	    ["failed", "relaying", "spooled", "stored"], m
 	E
 fi
+run 1 status
+outputs '  tmpnix-cache '
+outputs 'a person should look'
 run 2 status --bogus
-"$tool" -f "$conf" status >/dev/full 2>"$dir/err"
+"$tool" -f "$conf" status --local >/dev/full 2>"$dir/err"
 [ $? -eq 1 ] || fail "status on a full device"
 says "No space left on device"
 
@@ -386,12 +389,12 @@ if command -v sqlite3 >/dev/null; then
 	        'a \"b\" \\ ' || char(10, 27, 233), $ages),
 	    ('drv', 'nar/y', 'spooled', 5, zeroblob(32), 'a/b', 0, NULL, $ages);" \
 	    >"$dir/err" 2>&1 || fail "sqlite3"
-	run 1 status
+	run 1 status --local
 	grep -Eq '^ +failed +1  2\.0 KiB' "$dir/out" || fail "status: failed"
 	grep -Eq 'oldest not stored: 2 h 0 min' "$dir/out" || fail "status: age"
 	outputs 'last error: nar/x: a "b" \ ????'
 	outputs drv
-	run 1 status --json
+	run 1 status --local --json
 	python3 - "$dir/out" 2>"$dir/err" <<-'E' || fail "status --json escapes"
 	import json, sys
 	j = json.load(open(sys.argv[1]))

@@ -174,8 +174,13 @@ wrong() {
 	is "it can still be read" "$(status "$U/cache/$key")" 200
 	wrong_key=$key
 }
+ok "status has asked the bucket" tmpnix status
 credentials "$KEY_ID" another-secret-of-40-characters-0123456
 restart
+# Before anything was pushed:
+ok "wrong credentials are seen by status" not tmpnix status
+ok "which says what is wrong" grep -q \
+    '^  asset store: s3: read: status 403: SignatureDoesNotMatch' "$W/ok.out"
 wrong secret SignatureDoesNotMatch
 credentials NOSUCHKEY0000000001
 restart

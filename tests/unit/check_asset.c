@@ -22,7 +22,7 @@ setup(void)
 	ck_assert_int_eq(mkdir(scratch_path("from"), 0700), 0);
 	from = open(scratch_path("from"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ck_assert_int_ge(from, 0);
-	ck_assert_ptr_nonnull(as = asset_file_open(scratch, "store"));
+	ck_assert_ptr_nonnull(as = asset_file_open(scratch, "store", true));
 }
 
 static void
@@ -350,7 +350,7 @@ START_TEST(opened_again_has_everything)
 {
 	ck_assert_int_eq(put(memory("log/x", "bytes")), ASSET_OK);
 	asset_store_close(as);
-	ck_assert_ptr_nonnull(as = asset_file_open(scratch, "store"));
+	ck_assert_ptr_nonnull(as = asset_file_open(scratch, "store", true));
 	ck_holds("log/x", "bytes");
 	ck_assert_str_eq(as->dir, "store");
 	asset_store_close(NULL);
@@ -371,7 +371,8 @@ START_TEST(store_of_a_cache)
 	ck_assert(scratch_exists("drvs"));
 	asset_store_close(one);
 	asset_store_close(two);
-	ck_assert_ptr_null(asset_file_open(scratch_path("none"), "store"));
+	ck_assert_ptr_null(
+	    asset_file_open(scratch_path("none"), "store", true));
 }
 END_TEST
 

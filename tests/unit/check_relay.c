@@ -58,7 +58,7 @@ open_all(void)
 {
 	ck_assert_ptr_nonnull(ix = index_open(scratch, INDEX_WRITE));
 	ck_assert_ptr_nonnull(sd = spool_open(scratch, used, dead, ix));
-	ck_assert_ptr_nonnull(files = asset_file_open(scratch, "store"));
+	ck_assert_ptr_nonnull(files = asset_file_open(scratch, "store", true));
 }
 
 static void

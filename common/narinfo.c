@@ -24,6 +24,7 @@ struct parser {
 	const char *store_dir;
 	unsigned int seen; /* bit i: fields[i] */
 	bool has_file_hash;
+	char why[200]; /* a rule that has to be made */
 };
 
 static bool
@@ -109,13 +110,21 @@ list_sort(char **v, size_t len)
  */
 
 static const char *
+not_in_store(struct parser *ps)
+{
+	snprintf(ps->why, sizeof(ps->why),
+	    "not a path in this cache's store directory, %s", ps->store_dir);
+	return ps->why;
+}
+
+static const char *
 parse_store_path(struct parser *ps, const char *p, size_t n)
 {
 	struct narinfo *ni = ps->ni;
 	const char *base;
 
 	if (storepath_parse(p, n, ps->store_dir, &base, &ni->hash_part) == -1)
-		return "not a path in this cache's store directory";
+		return not_in_store(ps);
 	if ((ni->store_path = strndup(p, n)) == NULL)
 		return no_memory;
 	ni->base = ni->store_path + (base - p);

@@ -272,7 +272,7 @@ static const struct edit {
 
 	/* StorePath */
 	{ "another store", "StorePath: " DIR, T("StorePath: /nix/store"),
-	    "StorePath: ", NULL },
+	    "StorePath: not a path in this cache's store directory, /", NULL },
 	{ "a base name", "StorePath: " DIR "/", T("StorePath: "),
 	    "StorePath: ", NULL },
 	{ "a file in a path", "-1.0\nURL", T("-1.0/x\nURL"),

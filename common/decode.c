@@ -2,6 +2,7 @@
 
 #include "decode.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,13 @@ struct decode {
 	BrotliDecoderState *brotli;
 	bool lzma; /* stream is one of liblzma's */
 	lzma_stream stream;
-	uint8_t in[CHUNK]; /* brotli, liblzma: input not used yet */
+	uint8_t in[CHUNK]; /* input not used yet */
 	const uint8_t *next;
 	size_t avail;
 	bool open; /* libarchive has seen the beginning */
 	off_t start; /* libarchive: where the input begins in the file */
 	bool too_large;
+	bool unknown; /* what failed says nothing of the file */
 	bool end; /* of the encoded stream, and of the file */
 	char error[160];
 };
@@ -100,6 +102,14 @@ fail(struct decode *d, const char *why)
 	snprintf(
 	    d->error, sizeof(d->error), "%s", why != NULL ? why : "damaged");
 	return -1;
+}
+
+/* The file could not be read, or there is no memory: it may be good. */
+static ssize_t
+fail_unknown(struct decode *d, const char *why)
+{
+	d->unknown = true;
+	return fail(d, why);
 }
 
 /* Set up liblzma for e: 1, 0 when it is not for liblzma, -1 without memory. */
@@ -190,11 +200,55 @@ end_archive(struct decode *d)
 	off_t size;
 
 	if ((size = lseek(d->fd, 0, SEEK_END)) == -1 || d->start == -1)
-		return fail(d, "unreadable");
+		return fail_unknown(d, "unreadable");
 	if (archive_filter_bytes(d->archive, -1) != size - d->start)
 		return fail(d, "bytes behind its end");
 	d->end = true;
 	return 0;
+}
+
+/* Fill the input of the decoder: 1, 0 at the end of the file, -1 when it can't
+ * be read (d has failed then). */
+static int
+fill(struct decode *d)
+{
+	ssize_t r;
+
+	if ((r = file_read_full(d->fd, d->in, sizeof(d->in))) == -1)
+		return (int)fail_unknown(d, "unreadable");
+	d->next = d->in;
+	d->avail = (size_t)r;
+	return r > 0;
+}
+
+/* What libarchive failed with, unless that is known already. */
+static ssize_t
+fail_archive(struct decode *d)
+{
+	if (d->unknown)
+		return -1;
+	if (archive_errno(d->archive) == ENOMEM)
+		return fail_unknown(d, "no memory");
+	return fail(d, archive_error_string(d->archive));
+}
+
+/* libarchive's way to ask for input.  Its own reader is no use: some filters
+ * take an error of it for the end of the file. */
+static la_ssize_t
+feed(struct archive *a, void *arg, const void **p)
+{
+	struct decode *d = arg;
+
+	switch (fill(d)) {
+	case 1:
+		*p = d->next;
+		return (la_ssize_t)d->avail;
+	case 0:
+		return 0;
+	default:
+		archive_set_error(a, EIO, "unreadable");
+		return -1;
+	}
 }
 
 /*
@@ -210,8 +264,8 @@ open_archive(struct decode *d)
 
 	d->start = lseek(d->fd, 0, SEEK_CUR);
 	/* This has the filter's first output, or its failure, already. */
-	if (archive_read_open_fd(d->archive, d->fd, CHUNK) != ARCHIVE_OK)
-		return fail(d, archive_error_string(d->archive));
+	if (archive_read_open(d->archive, d, NULL, feed, NULL) != ARCHIVE_OK)
+		return fail_archive(d);
 	if ((filters = archive_filter_count(d->archive)) != 2)
 		return fail(d,
 		    filters < 2 ? "not in this encoding"
@@ -223,7 +277,7 @@ open_archive(struct decode *d)
 	case ARCHIVE_EOF:
 		return end_archive(d);
 	default:
-		return fail(d, archive_error_string(d->archive));
+		return fail_archive(d);
 	}
 }
 
@@ -237,21 +291,30 @@ read_archive(struct decode *d, void *p, size_t n)
 	if (d->end)
 		return 0;
 	if ((r = archive_read_data(d->archive, p, n)) < 0)
-		return fail(d, archive_error_string(d->archive));
+		return fail_archive(d);
 	return r > 0 ? (ssize_t)r : end_archive(d);
 }
 
-/* Fill the input of the decoder: 0, or -1 at the end of the file or worse. */
+/* Nothing is behind the end of the encoded stream: 0, or -1. */
 static int
-fill(struct decode *d)
+end_stream(struct decode *d, size_t left)
 {
-	ssize_t r;
+	int more = left > 0 ? 1 : fill(d);
 
-	if ((r = file_read_full(d->fd, d->in, sizeof(d->in))) <= 0)
-		return -1;
-	d->next = d->in;
-	d->avail = (size_t)r;
-	return 0;
+	if (more == 1)
+		fail(d, "bytes behind its end");
+	d->end = more == 0;
+	return more == 0 ? 0 : -1;
+}
+
+static ssize_t
+brotli_fail(struct decode *d)
+{
+	/* All of its errors of having no memory, and no other. */
+	if (BrotliDecoderGetErrorCode(d->brotli) <=
+	    BROTLI_DECODER_ERROR_ALLOC_CONTEXT_MODES)
+		return fail_unknown(d, "no memory");
+	return fail(d, "not in this encoding, or damaged");
 }
 
 static ssize_t
@@ -266,16 +329,21 @@ read_brotli(struct decode *d, void *p, size_t n)
 		case BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT:
 			return (ssize_t)(n - room);
 		case BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT:
-			if (fill(d) == -1)
+			switch (fill(d)) {
+			case 1:
+				break;
+			case 0:
 				return fail(d, "cut short");
+			default:
+				return -1;
+			}
 			break;
 		case BROTLI_DECODER_RESULT_SUCCESS:
-			if (d->avail > 0 || fill(d) == 0)
-				return fail(d, "bytes behind its end");
-			d->end = true;
-			return (ssize_t)(n - room);
+			return end_stream(d, d->avail) == -1
+			    ? -1
+			    : (ssize_t)(n - room);
 		case BROTLI_DECODER_RESULT_ERROR:
-			return fail(d, "not in this encoding, or damaged");
+			return brotli_fail(d);
 		}
 	}
 	return (ssize_t)n;
@@ -290,6 +358,7 @@ lzma_fail(struct decode *d, lzma_ret rc)
 	case LZMA_BUF_ERROR:
 		return fail(d, "cut short");
 	case LZMA_MEM_ERROR:
+		return fail_unknown(d, "no memory");
 	case LZMA_MEMLIMIT_ERROR:
 		return fail(d, "it takes too much memory to decode");
 	case LZMA_OPTIONS_ERROR:
@@ -310,19 +379,23 @@ read_lzma(struct decode *d, void *p, size_t n)
 	s->avail_out = n;
 	while (s->avail_out > 0) {
 		if (s->avail_in == 0 && action == LZMA_RUN) {
-			if (fill(d) == 0) {
+			switch (fill(d)) {
+			case 1:
 				s->next_in = d->next;
 				s->avail_in = d->avail;
-			} else {
+				break;
+			case 0:
 				action = LZMA_FINISH;
+				break;
+			default:
+				return -1;
 			}
 		}
 		rc = lzma_code(s, action);
 		if (rc == LZMA_STREAM_END) {
 			/* lzip leaves what is no member, lzma all behind. */
-			if (s->avail_in > 0 || fill(d) == 0)
-				return fail(d, "bytes behind its end");
-			d->end = true;
+			if (end_stream(d, s->avail_in) == -1)
+				return -1;
 			break;
 		}
 		if (rc != LZMA_OK)
@@ -345,8 +418,14 @@ decode_read(struct decode *d, void *p, size_t n)
 	if (d->encoding != ENCODING_NONE)
 		return read_archive(d, p, n);
 	if ((r = file_read_full(d->fd, p, n)) == -1)
-		return fail(d, "unreadable");
+		return fail_unknown(d, "unreadable");
 	return r;
+}
+
+bool
+decode_unknown(const struct decode *d)
+{
+	return d->unknown;
 }
 
 bool

@@ -63,6 +63,10 @@ void decode_free(struct decode *d);
  */
 ssize_t decode_read(struct decode *d, void *p, size_t n);
 
+/* Did it fail because the file could not be read, or for want of memory?  Then
+ * nothing is known of the file. */
+bool decode_unknown(const struct decode *d);
+
 /* Did it fail because the file wants more memory than we give? */
 bool decode_too_large(const struct decode *d);
 

@@ -125,7 +125,10 @@ run_job(struct verifier *v, struct index *ix, const struct job *job)
 	    verify_nar(job->fd, &job->key, v->conf->max_nar_size, &v->stopping,
 		&result) == -1) {
 		if (!atomic_load(&v->stopping))
-			log_warnx("verify %s: no memory", job->key.s);
+			log_warnx("verify %s: it can't be read, or there is no "
+				  "memory: it is tried again when somebody "
+				  "needs it",
+			    job->key.s);
 		return;
 	}
 	if (result.verdict != VERDICT_GOOD)
@@ -252,6 +255,13 @@ verifier_submit(struct verifier *v, const struct key *k, int fd)
 	pthread_mutex_unlock(&v->mutex);
 }
 
+/* Are the bytes of row in a store on the network? */
+static bool
+is_elsewhere(const struct verifier *v, const struct asset_row *row)
+{
+	return row->spool[0] == '\0' && v->store->ops->open == NULL;
+}
+
 /* The NAR's bytes, wherever they are now. */
 static enum verifier_rc
 open_nar(struct verifier *v, struct index *ix, const struct key *k, int *fd)
@@ -277,6 +287,10 @@ open_nar(struct verifier *v, struct index *ix, const struct key *k, int *fd)
 			      : -1);
 		if (*fd != -1)
 			return VERIFIER_DONE;
+		if (!is_elsewhere(v, &row) && errno != ENOENT) {
+			log_warn("verify %s", k->s);
+			return VERIFIER_ERROR;
+		}
 	}
 	return VERIFIER_GONE;
 }

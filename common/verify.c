@@ -111,6 +111,8 @@ read_all(
 		hash_add(w->hash, w->chunk, (size_t)n);
 		refscan_add(w->refs, w->chunk, (size_t)n);
 	}
+	if (n == -1 && decode_unknown(w->decode))
+		return -1;
 	if (n == -1)
 		say(v,
 		    decode_too_large(w->decode) ? VERDICT_LARGE : VERDICT_BAD,

@@ -50,7 +50,7 @@ void verified_clear(struct verified *v);
 /*
  * Read the file fd, a NAR with the key k, from its current offset.  At most
  * max bytes of NAR are taken.  0 with *v filled, to be cleared; -1 when it
- * could not be told: no memory, or *stop was set.
+ * could not be told: fd could not be read, no memory, or *stop was set.
  */
 int verify_nar(int fd, const struct key *k, uint64_t max,
     const atomic_bool *stop, struct verified *v);

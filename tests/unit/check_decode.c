@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "decode.h"
 #include "scratch.h"
@@ -191,6 +192,8 @@ input(const void *p, size_t n)
 	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
 }
 
+static bool unknown; /* of the last decode */
+
 /* The file through e into out, step bytes a time: the length, or -1. */
 static ssize_t
 decode(enum encoding e, size_t step)
@@ -209,6 +212,7 @@ decode(enum encoding e, size_t step)
 		ck_assert_int_eq(decode_read(d, out + total, step), 0);
 	else
 		ck_assert_str_ne(decode_error(d), "");
+	unknown = decode_unknown(d);
 	decode_free(d);
 	return r == 0 ? (ssize_t)total : -1;
 }
@@ -479,8 +483,32 @@ START_TEST(unreadable_file_is_an_error)
 
 	fd = -1;
 	ck_assert_int_eq(decode(ENCODING_NONE, 4096), -1);
+	ck_assert(unknown);
 	ck_assert_int_eq(decode(hello[_i].encoding, 4096), -1);
+	ck_assert(unknown);
 	fd = keep;
+}
+END_TEST
+
+/* What could be read of it says nothing of it: a pipe that nobody has closed,
+ * which has no more just now (EAGAIN), is the error in the middle. */
+START_TEST(unreadable_in_the_middle_is_no_verdict)
+{
+	int keep = fd, ends[2];
+	size_t n = hello[_i].n / 2;
+
+	ck_assert_int_eq(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+	ck_assert_int_eq(write(ends[1], hello[_i].p, n), (ssize_t)n);
+	fd = ends[0];
+	ck_assert_int_eq(decode(hello[_i].encoding, 4096), -1);
+	ck_assert_msg(unknown, "encoding %d", (int)hello[_i].encoding);
+	close(ends[0]);
+	close(ends[1]);
+	fd = keep;
+	/* The same bytes and the end of the file: it is cut short. */
+	input(hello[_i].p, n);
+	ck_assert_int_eq(decode(hello[_i].encoding, 4096), -1);
+	ck_assert_msg(!unknown, "encoding %d", (int)hello[_i].encoding);
 }
 END_TEST
 
@@ -550,6 +578,7 @@ main(void)
 	    tc, truncated_large_output_is_an_error, 0, (int)nitems(pattern));
 	tcase_add_test(tc, none_is_the_file_as_it_is);
 	tcase_add_loop_test(tc, unreadable_file_is_an_error, 0, n);
+	tcase_add_loop_test(tc, unreadable_in_the_middle_is_no_verdict, 0, n);
 	tcase_add_loop_test(tc, window_is_bounded, 0, (int)nitems(windows));
 	tcase_add_test(tc, free_of_nothing);
 	suite_add_tcase(s, tc);

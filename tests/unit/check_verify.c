@@ -132,6 +132,20 @@ START_TEST(told_to_stop)
 }
 END_TEST
 
+/* An error of reading is no verdict: this file can be written only. */
+START_TEST(unreadable)
+{
+	struct verified v;
+	struct key k;
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	make_key("xz.nar.xz", &k);
+	ck_assert_int_eq(verify_nar(fd, &k, TREE_SIZE, &never, &v), -1);
+	close(fd);
+}
+END_TEST
+
 START_TEST(one_file)
 {
 	static const char nar[] =
@@ -293,6 +307,7 @@ main(void)
 	UNIT_ROWS(s, "extension", wrong_extension, nitems(trees));
 	UNIT_ROWS(s, "scan", finds, nitems(scans));
 	tcase_add_test(tc, told_to_stop);
+	tcase_add_test(tc, unreadable);
 	tcase_add_test(tc, one_file);
 	tcase_add_test(tc, room_is_bounded);
 	suite_add_tcase(s, tc);

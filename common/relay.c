@@ -71,6 +71,7 @@ static enum asset_rc
 open_source(struct relay *re, struct index *ix, struct item *it)
 {
 	struct asset_source *src = &it->src;
+	char text[128];
 	const char *dot;
 	struct hash_part hp;
 	struct digest now;
@@ -91,6 +92,12 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 		src->size = it->row.size;
 		if ((src->fd = spool_read(re->spool, src->name)) != -1)
 			return ASSET_OK;
+		/* Too many open files, an error of the disk: that may pass. */
+		if (errno != ENOENT) {
+			buf_addf(&it->why, "its spool file %s: %s", src->name,
+			    strerror_r(errno, text, sizeof(text)));
+			return ASSET_RETRY;
+		}
 		buf_addf(&it->why, "its spool file %s is gone", src->name);
 		return ASSET_REFUSED;
 	}

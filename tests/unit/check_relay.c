@@ -163,6 +163,19 @@ last_error(void)
 	return st.last_error;
 }
 
+/* Wait until an attempt has failed in these words. */
+static void
+wait_for_error(const char *words)
+{
+	const int64_t until = milliseconds() + PATIENCE_MS;
+
+	while (strstr(last_error(), words) == NULL) {
+		ck_assert_msg(
+		    milliseconds() < until, "waited for \"%s\"", words);
+		pause_a_little();
+	}
+}
+
 /* How many names there are in a directory. */
 static int
 count(const char *dir)
@@ -356,6 +369,28 @@ START_TEST(lost_spool_file_is_a_failure)
 	wait_for(ASSET_STORED, 1);
 	ck_assert_int_eq(get(LOG_Y).state, ASSET_STORED);
 	ck_assert_ptr_nonnull(strstr(last_error(), "is gone"));
+}
+END_TEST
+
+/* Too many open files, an error of the disk: the bytes may be there. */
+START_TEST(spool_file_that_cannot_be_opened_is_tried_again)
+{
+	char file[512], away[512];
+
+	put(LOG_X, "x");
+	snprintf(
+	    file, sizeof(file), "%s/spool/ready/%s", scratch, get(LOG_X).spool);
+	snprintf(away, sizeof(away), "%s/away", scratch);
+	ck_assert_int_eq(rename(file, away), 0);
+	ck_assert_int_eq(symlink(away, file), 0); /* ELOOP, by O_NOFOLLOW */
+	start(files);
+	wait_for_error("Too many levels");
+	ck_assert_int_eq(get(LOG_X).state, ASSET_SPOOLED);
+	ck_assert_int_eq(rename(away, file), 0);
+	ck_assert_int_eq(index_retry(ix, CACHE_MAIN, LOG_X), 1);
+	relay_wake(re);
+	wait_for(ASSET_STORED, 1);
+	ck_file(LOG_X, "x");
 }
 END_TEST
 
@@ -940,6 +975,7 @@ main(void)
 	tcase_add_test(tc, tells_the_index_again);
 	tcase_add_test(tc, replaces_what_is_stored);
 	tcase_add_test(tc, lost_spool_file_is_a_failure);
+	tcase_add_test(tc, spool_file_that_cannot_be_opened_is_tried_again);
 	tcase_add_test(tc, strange_key_is_a_failure);
 	tcase_add_test(tc, leaves_the_claims_of_the_living);
 	tcase_add_test(tc, once_carries_what_is_waited_for);

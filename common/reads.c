@@ -252,8 +252,9 @@ send_redirect(struct reads *rd, struct request *r, const struct key *k,
 }
 
 /*
- * Answer with the bytes of row.  -1 with nothing answered when they are not
- * where row says: the relay moved them meanwhile, or they are lost.
+ * Answer with the bytes of row.  -1 with nothing answered and errno set: ENOENT
+ * when they are not where row says (the relay moved them meanwhile, or they are
+ * lost), else that they can't be read just now.
  */
 static int
 send_row(struct reads *rd, struct request *r, const struct key *k,
@@ -267,6 +268,7 @@ send_row(struct reads *rd, struct request *r, const struct key *k,
 
 	if (!spooled && row->url != NULL)
 		return send_redirect(rd, r, k, row);
+	errno = ENOENT;
 	if (!spooled && rd->store->ops->open == NULL)
 		return -1; /* another store had it */
 	fd = spooled ? spool_read(rd->spool, row->spool)
@@ -278,6 +280,7 @@ send_row(struct reads *rd, struct request *r, const struct key *k,
 		log_warnx("%s: its file has another size than the index says",
 		    row->key);
 		close(fd);
+		errno = ENOENT;
 		return -1;
 	}
 	if (how != SEND_SELF) {
@@ -338,7 +341,7 @@ static int
 read_object(struct reads *rd, struct request *r, const struct key *k)
 {
 	struct asset_row row;
-	int tries, found, status;
+	int tries, found, saved, status;
 
 	/* A second look: the relay may move the bytes between row and open. */
 	for (tries = 0; tries < 2; tries++) {
@@ -350,11 +353,18 @@ read_object(struct reads *rd, struct request *r, const struct key *k)
 						 : reply_empty(r, 404);
 		status = send_again(rd, r, k, &row) ? reply_empty(r, 404)
 						    : send_row(rd, r, k, &row);
+		saved = errno;
 		index_asset_clear(&row);
 		if (status != -1)
 			return status;
+		if (saved != ENOENT) {
+			errno = saved;
+			log_warn("%s", k->s);
+			return reply_text(
+			    r, 503, "%s: the server can't read it now", k->s);
+		}
 	}
-	log_warn("%s: in the index, but its bytes are not there", k->s);
+	log_warnx("%s: in the index, but its bytes are not there", k->s);
 	return reply_empty(r, 404);
 }
 

@@ -158,6 +158,16 @@ sql "UPDATE asset SET state = 'spooled', spool = '$d' WHERE key = '$key';
     UPDATE asset SET state = 'spooled' WHERE key = '$hash.narinfo'"
 reads "NAR, spooled" "$U/cache/$key" "$nar" application/x-nix-nar "$long"
 ranges "NAR, spooled" "$U/cache/$key" "$nar"
+# What is there and can't be read just now is not missing, or clients would go
+# and build it.  (A symbolic link is not followed: that is another error.)
+mv "$S/spool/ready/$d" "$W/away.spool"
+ln -s "$W/away.spool" "$S/spool/ready/$d"
+req "$U/cache/$key"
+is "NAR that can't be opened" "$code" 503
+ok "which says so" grep -q "can't read it now" "$W/body"
+rm "$S/spool/ready/$d"
+is "NAR whose file is lost" "$(status "$U/cache/$key")" 404
+mv "$W/away.spool" "$S/spool/ready/$d"
 reads "narinfo, spooled" "$U/cache/$hash.narinfo" "$info" \
     text/x-nix-narinfo "$short"
 prog_start upload

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Room for a temporary name. */
+#define TEMPORARY_MAX 64
 #define COPY_CHUNK ((size_t)64 << 10)
 
 int
@@ -163,21 +165,31 @@ write_new(int dir, const char *name, const void *p, size_t n, mode_t mode)
 	return rc;
 }
 
+/* The same under a name of its own, which is put into tmp. */
+static int
+write_temporary(
+    int dir, char tmp[TEMPORARY_MAX], const void *p, size_t n, mode_t mode)
+{
+	static _Atomic unsigned int counter;
+
+	/* Without the name it will get, which may be as long as one can be. */
+	snprintf(tmp, TEMPORARY_MAX, ".new.%ld.%u", (long)getpid(), counter++);
+	if (write_new(dir, tmp, p, n, mode) == 0)
+		return 0;
+	/* A leftover of a crashed namesake is nobody's. */
+	if (errno != EEXIST || unlinkat(dir, tmp, 0) == -1)
+		return -1;
+	return write_new(dir, tmp, p, n, mode);
+}
+
 int
 file_replace(int dir, const char *name, const void *p, size_t n, mode_t mode)
 {
-	static _Atomic unsigned int counter;
-	char tmp[64];
+	char tmp[TEMPORARY_MAX];
 	int saved;
 
-	/* Without name in it, which may be as long as a name can be. */
-	snprintf(tmp, sizeof(tmp), ".new.%ld.%u", (long)getpid(), counter++);
-	if (write_new(dir, tmp, p, n, mode) == -1) {
-		/* A leftover of a crashed namesake is nobody's. */
-		if (errno != EEXIST || unlinkat(dir, tmp, 0) == -1 ||
-		    write_new(dir, tmp, p, n, mode) == -1)
-			return -1;
-	}
+	if (write_temporary(dir, tmp, p, n, mode) == -1)
+		return -1;
 	if (renameat(dir, tmp, dir, name) == -1) {
 		saved = errno;
 		unlinkat(dir, tmp, 0);
@@ -190,9 +202,19 @@ file_replace(int dir, const char *name, const void *p, size_t n, mode_t mode)
 int
 file_create(int dir, const char *name, const void *p, size_t n, mode_t mode)
 {
-	if (write_new(dir, name, p, n, mode) == -1)
+	char tmp[TEMPORARY_MAX];
+	int rc, saved;
+
+	if (write_temporary(dir, tmp, p, n, mode) == -1)
 		return -1;
-	return dir == AT_FDCWD ? 0 : file_sync_dir(dir);
+	/* Unlike a rename this fails when the name is taken. */
+	rc = linkat(dir, tmp, dir, name, 0);
+	saved = errno;
+	unlinkat(dir, tmp, 0);
+	errno = saved;
+	if (rc == 0 && dir != AT_FDCWD)
+		rc = file_sync_dir(dir);
+	return rc;
 }
 
 int

@@ -1,11 +1,14 @@
 #include "config.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -160,6 +163,27 @@ START_TEST(create_refuses_what_exists)
 	expect("f", "one", 3);
 	ck_assert_int_eq(file_create(AT_FDCWD, "g", "x", 1, 0600), 0);
 	expect("g", "x", 1);
+}
+END_TEST
+
+/* A process that dies in the middle of it, here by SIGXFSZ after four bytes,
+ * leaves nothing under the name. */
+START_TEST(create_makes_all_or_nothing)
+{
+	const struct rlimit four = { 4, 4 };
+	int status = 0;
+	pid_t pid;
+
+	if ((pid = fork()) == 0) {
+		setrlimit(RLIMIT_FSIZE, &four);
+		signal(SIGXFSZ, SIG_DFL);
+		_exit(file_create(dir, "f", "eight by", 8, 0600) == -1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ);
+	ck_assert_int_eq(faccessat(dir, "f", F_OK, 0), -1);
+	ck_assert_int_eq(file_create(dir, "f", "eight by", 8, 0600), 0);
+	expect("f", "eight by", 8);
 }
 END_TEST
 
@@ -392,6 +416,7 @@ main(void)
 	add(s, "replace failure", replace_keeps_the_old_file_on_failure, 1);
 	add(s, "replace threads", replace_by_many_threads, 1);
 	add(s, "create", create_refuses_what_exists, 1);
+	add(s, "create whole", create_makes_all_or_nothing, 1);
 	add(s, "read max", read_max, nitems(max_rows));
 	add(s, "read nothing", read_of_nothing, 1);
 	add(s, "pipe", short_reads_and_writes, 1);

@@ -183,13 +183,14 @@ asset_compare(const struct asset_source *src, int status, int64_t length,
 
 	if (status != 200) {
 		buf_addf(why, "read back: status %d", status);
-		return ASSET_RETRY;
+		return status == 404 || status == 410 ? ASSET_MISSING
+						      : ASSET_RETRY;
 	}
 	if (length < 0 || (uint64_t)length != src->size) {
 		buf_addf(why,
 		    "read back: %" PRId64 " bytes instead of %" PRIu64, length,
 		    src->size);
-		return ASSET_RETRY;
+		return ASSET_MISSING;
 	}
 	/* A weak one is a proxy's word, not the store's. */
 	if (put[0] == '"' && etag[0] == '"' && strcmp(put, etag) != 0) {

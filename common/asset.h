@@ -27,6 +27,7 @@ enum asset_rc {
 	ASSET_OK,
 	ASSET_RETRY, /* may work later */
 	ASSET_REFUSED, /* will not work, however often */
+	ASSET_MISSING, /* confirm: the store has no such bytes; put may work */
 };
 
 /* What a store on the network said besides: confirm compares put's etag. */
@@ -147,7 +148,8 @@ void asset_scrub(struct buf *b, size_t from, const char *secret);
  * The caller wipes and frees it. */
 char *asset_read_secret(const char *what, const char *path);
 
-/* Is the size the source has?  ASSET_OK, or ASSET_RETRY with why. */
+/* Is the size the source has?  ASSET_OK, or ASSET_RETRY or ASSET_MISSING with
+ * why. */
 enum asset_rc asset_compare(const struct asset_source *src, int status,
     int64_t length, const char *etag, struct buf *why);
 

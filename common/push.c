@@ -2,6 +2,8 @@
 
 #include "push.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -506,13 +508,112 @@ submit_nar(struct put *u, const struct spool *s)
 	verifier_submit(v, &u->key, fd);
 }
 
+/* Has the open file fd, which is taken, so many bytes?  -1 is none. */
+static bool
+has_size(int fd, uint64_t size)
+{
+	struct stat st;
+	bool good;
+
+	if (fd == -1)
+		return false;
+	good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size == size;
+	close(fd);
+	return good;
+}
+
+enum there { THERE, LOST, UNKNOWN };
+
+/* Has the store on the network the bytes of row? */
+static enum there
+store_has(const struct put *u, const struct asset_row *row)
+{
+	const struct asset_source src = { .key = row->key,
+		.size = row->size,
+		.fd = -1,
+		.sha256 = &row->sha256 };
+	struct asset_store *as = u->p->store;
+	struct buf why = BUF_INIT;
+	enum asset_rc rc = ASSET_MISSING;
+
+	if (row->url != NULL)
+		rc = as->ops->confirm(as, &src, row->url, &why);
+	buf_free(&why);
+	return rc == ASSET_OK ? THERE : rc == ASSET_MISSING ? LOST : UNKNOWN;
+}
+
+/*
+ * Are the bytes of key where the index says, as far as their size tells?  ask:
+ * a store on the network is asked; without, it is believed.
+ */
+static enum there
+look_for(const struct put *u, const char *key, bool ask)
+{
+	struct asset_store *as = u->p->store;
+	enum there there = LOST;
+	struct asset_row row;
+	int tries;
+
+	/* A second look: the relay may move the bytes between row and open. */
+	for (tries = 0; tries < 2 && there == LOST; tries++) {
+		switch (index_asset_get(u->p->index, u->p->cache, key, &row)) {
+		case 1:
+			break;
+		case 0:
+			return LOST;
+		default:
+			return UNKNOWN;
+		}
+		if (row.spool[0] == '\0' && as->ops->open == NULL)
+			there = ask ? store_has(u, &row) : THERE;
+		else if (has_size(row.spool[0] != '\0'
+				 ? spool_read(u->p->spool, row.spool)
+				 : as->ops->open(as, row.key),
+			     row.size))
+			there = THERE;
+		index_asset_clear(&row);
+	}
+	return there;
+}
+
+/*
+ * Enter the committed spool file of a.  What is known already stays as it is
+ * if it can be found, and the new file is removed; else it takes the place of
+ * what was lost.
+ */
+static enum index_put
+put_asset(struct put *u, struct asset_new *a)
+{
+	const int64_t now = (int64_t)time(NULL);
+	char old[SPOOL_NAME_MAX + 1];
+	enum index_put put;
+
+	put = index_asset_put(u->p->index, u->p->cache, a, now, old);
+	if (put == INDEX_SAME && look_for(u, a->key, true) != THERE) {
+		log_warnx("%s: the bytes the index has of it are not found: "
+			  "those of this PUT take their place",
+		    a->key);
+		a->anew = true;
+		put = index_asset_put(u->p->index, u->p->cache, a, now, old);
+	}
+	if (put == INDEX_SAME)
+		spool_remove(u->p->spool, a->spool);
+	else if (put != INDEX_ERROR && old[0] != '\0')
+		spool_retire(u->p->spool, old, now);
+	/*
+	 * After an error the file stays: a commit that failed may be found done
+	 * at the next start, which removes the file if no row names it.
+	 */
+	return put;
+}
+
 /* A complete and right body becomes an asset. */
 static int
 enter_asset(struct put *u, struct spool *s, const struct digest *d)
 {
 	struct asset_new a = { .key = u->key.s };
-	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
-	const int64_t now = (int64_t)time(NULL);
+	char name[SPOOL_NAME_MAX + 1];
 	enum index_put put;
 	enum spool_rc rc;
 	int status;
@@ -526,16 +627,8 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	a.content_type = key_content_type(u->key.kind);
 	a.spool = name;
 	audit(u, a.size);
-	put = index_asset_put(u->p->index, u->p->cache, &a, now, old);
-	if (put == INDEX_ERROR) {
-		spool_remove(u->p->spool, name);
+	if ((put = put_asset(u, &a)) == INDEX_ERROR)
 		return fault(u);
-	}
-	/* Ours when they are known already, else an older version's. */
-	if (put == INDEX_SAME)
-		spool_remove(u->p->spool, name);
-	else if (old[0] != '\0')
-		spool_retire(u->p->spool, old, now);
 	if (u->key.kind == KEY_NAR)
 		submit_nar(u, s);
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
@@ -615,7 +708,14 @@ static int
 enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 {
 	uint64_t nar_size;
+	int known;
 
+	/* Where a path is here already, its NAR may have been lost since. */
+	known = index_path_known(u->p->index, u->p->cache, ni->hash_part.s);
+	if (look_for(u, ni->nar.s, known == 1) == LOST)
+		return reply_text(u->r, 409,
+		    "%s: its NAR %s is not here: send that first", u->key.s,
+		    ni->nar.s);
 	retry_nar(u, ni);
 	audit(u, size);
 	switch (index_narinfo_put(u->p->index, u->p->cache, ni,

@@ -80,6 +80,18 @@ is "a NAR that left unverified is asked for again" \
 is "while it can be read" "$(status "$U/cache/$nar")" 302
 put "$nar" "$W/nar.back"
 is "it is taken" "$code" 200
+# What the bucket has lost is healed by pushing it again.
+relay_wait
+s3 -X DELETE "http://127.0.0.1:$s3_port/$BUCKET/cache/nix/$nar"
+put "$nar" "$W/nar.back"
+is "a NAR that the bucket has lost is taken" "$code" 200
+relay_wait
+is "and is there again" "$(status -L "$U/cache/$nar")" 200
+uploads=$(requests '^upload ')
+put "$nar" "$W/nar.back"
+is "one that it has is known" "$code" 200
+relay_wait
+is "and not uploaded again" "$(requests '^upload ')" "$uploads"
 head_is_302() {
 	[ "$(status -I "$U/cache/$nar")" = 302 ]
 }

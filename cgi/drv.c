@@ -30,6 +30,8 @@
 #define BODY_MAX ((int64_t)64 << 10)
 /* Seconds, to those that are refused since too many ask. */
 #define RETRY_AFTER 10
+/* Bytes of the names that are told to who asked for another one. */
+#define NAMES_MAX 600
 
 /* What the threads share. */
 struct shared {
@@ -147,6 +149,26 @@ answer_failed(struct request *r, struct instantiated *result)
 	return reply_buf(r, 422, &result->text);
 }
 
+/* There is no file of this name; which ones are there? */
+static int
+answer_no_file(const struct conf *conf, struct request *r, const char *file)
+{
+	struct buf names = BUF_INIT;
+	size_t i;
+	int status;
+
+	for (i = 0; i < conf->nfiles && names.len < NAMES_MAX; i++)
+		buf_addf(
+		    &names, "%s%s", i > 0 ? ", " : "", conf->files[i].name);
+	if (conf->nfiles == 0)
+		buf_adds(&names, "none");
+	status = reply_text(r, 404, "there is no file %s here: there %s %s%s",
+	    file, conf->nfiles > 1 ? "are" : "is", buf_str(&names),
+	    i < conf->nfiles ? ", ..." : "");
+	buf_free(&names);
+	return status;
+}
+
 static int
 answer(struct state *st, struct request *r, enum instantiate_rc rc,
     struct instantiated *result, const char *file)
@@ -156,7 +178,7 @@ answer(struct state *st, struct request *r, enum instantiate_rc rc,
 		return wants_json(r) ? answer_json(st, r, result)
 				     : answer_text(st, r, result);
 	case INSTANTIATE_NO_FILE:
-		return reply_text(r, 404, "there is no file %s here", file);
+		return answer_no_file(st->reads.conf, r, file);
 	case INSTANTIATE_FAILED:
 		return answer_failed(r, result);
 	case INSTANTIATE_BUSY:

@@ -224,6 +224,8 @@ for f in nosuch P p.nix; do
 	ask "$f" top
 	is "file $f" "$code" 404
 	is "file $f: one line" "$(wc -l <"$W/body")" 1
+	is "file $f: it says which there are" "$(cat "$W/body")" \
+	    "there is no file $f here: there are f, gone, large, p"
 done
 for f in '' ../p ..%2fp /etc/passwd .%2fp . .. -p 'p%0a' 'p%00' 'p%20q' \
     "$(head -c 10000 /dev/zero | tr '\0' a)"; do

@@ -111,6 +111,26 @@ ok "and the path with its netrc" nx "$second" nix-store -r "$p" \
     --option netrc-file "$W/reader.netrc"
 is "which is the path" "$(cat "$p")" 'a secret'
 
+# The hook, which asks first ----------------------------------------------------------
+hook() {
+	nx "$client" env TMPNIX_CLIENT_CONF=/dev/null \
+	    TMPNIX_CACHE_URL="$U/cache" TMPNIX_QUEUE="$W/queue" "$@" \
+	    "$top_srcdir/tools/tmpnix-post-build-hook" --flush >"$W/hook" 2>&1
+}
+echo 'another secret' >"$W/secret"
+p=$(nx "$client" nix-store --add "$W/secret")
+mkdir "$W/queue"
+echo "$p" >"$W/queue/x.drv"
+ok "the hook without a token" not hook
+is "says so" "$(cat "$W/hook")" "tmpnix-post-build-hook: $U/cache refuses the \
+token: to read here needs a token: put its line into your netrc-file: 1 kept in $W/queue"
+ok "with one that only reads" not hook TMPNIX_NETRC="$W/reader.netrc"
+is "says so" "$(cat "$W/hook")" "tmpnix-post-build-hook: $U/cache refuses the \
+token: token reader may not push: it lacks the scope push: 1 kept in $W/queue"
+ok "with one that pushes" hook TMPNIX_NETRC="$W/netrc"
+p=${p##*/}
+is "it is there" "$(status -I -u ":$READER" "$U/cache/${p%%-*}.narinfo")" 200
+
 # Guessing ------------------------------------------------------------------------------
 i=0
 while [ $i -lt 5 ]; do

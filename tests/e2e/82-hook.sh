@@ -20,7 +20,6 @@ export TMPNIX_QUEUE TMPNIX_CLIENT_CONF
 cat >"$W/client.conf" <<EOT
 TMPNIX_CACHE_URL=$U/cache
 TMPNIX_NETRC='$W/netrc'
-TMPNIX_CACHE_SECRET_KEY="$S/keys/cache.sec"
 EOT
 
 # build ATTR...: by plain nix-build, as a user's nix.conf has the hook.
@@ -52,6 +51,20 @@ is "with all its outputs" "$(nx "$client" nix-store -q --outputs \
     $(nx "$client" nix-store -q --deriver $(tail -n 1 "$W/out")) |
     while read -r p; do there "$p" && echo yes; done | wc -l)" 3
 is "nothing is queued" "$(queued)" 0
+p=$(tail -n 1 "$W/out")
+p=${p##*/}
+curl -q -s "$U/cache/${p%%-*}.narinfo" >"$W/info"
+ok "it is zstd" grep -qx 'Compression: zstd' "$W/info"
+ok "and signed, by the server" grep -q "^Sig: $(cut -d: -f1 \
+    "$S/keys/cache.pub"):" "$W/info"
+TMPNIX_COMPRESSION=xz
+export TMPNIX_COMPRESSION
+ok "a build with TMPNIX_COMPRESSION" build other-20
+unset TMPNIX_COMPRESSION
+p=$(cat "$W/out")
+p=${p##*/}
+ok "is in that" sh -c 'curl -q -s "$1" | grep -qx "Compression: xz"' - \
+    "$U/cache/${p%%-*}.narinfo"
 
 # The cache is down; one path it refuses.
 prog_stop upload
@@ -90,11 +103,27 @@ ok "flush of an empty queue" nx "$client" "$hook" --flush
 # A token that may not push.
 sed 's/password .*/password tmpnix_nonsense/' "$W/netrc" >"$W/netrc.bad"
 sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/netrc.bad|" "$W/client.conf"
-ok "a build with a bad token" build other-6
-is "is queued" "$(queued)" 1
-sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/netrc|" "$W/client.conf"
-ok "flush with a good one" nx "$client" "$hook" --flush
+ok "a build with a bad token" build other-6 low-9
+is "all is queued" "$(queued)" "$(grep -c '^building' "$W/err")"
+is "it was asked once" "$(grep -c 'refuses the token: this token is unknown' \
+    "$W/err")" 1
+is "not for each path" "$(grep -c 'refused the token a moment ago' "$W/err")" \
+    "$(($(queued) - 1))"
+for a in 1 2; do
+	nx "$client" "$hook" --flush 2>"$W/flush.err" && fail "flush"
+	is "flush says so once" "$(cat "$W/flush.err")" "tmpnix-post-build-hook: \
+$U/cache refuses the token: this token is unknown, expired or revoked: \
+$(queued) kept in $W/queue"
+done
+sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/nosuch|" "$W/client.conf"
+is "flush with a netrc that is not there" "$(nx "$client" "$hook" --flush \
+    2>"$W/flush.err"; echo $?)" 2
+ok "it names it" grep -q "TMPNIX_NETRC: $W/nosuch: no such file" "$W/flush.err"
+sed -i "s|^TMPNIX_NETRC.*|TMPNIX_NETRC=$W/netrc.new|" "$W/client.conf"
+cp "$W/netrc" "$W/netrc.new"
+ok "a build with another token" build other-21
 is "empties the queue" "$(queued)" 0
+ok "nothing is remembered of the other" test ! -e "$W/queue/.refused"
 
 # In the background.
 TMPNIX_BACKGROUND=1

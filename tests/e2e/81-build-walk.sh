@@ -14,7 +14,7 @@ unset TMPNIX_CACHE_URL TMPNIX_DRV_URL TMPNIX_NETRC TMPNIX_CACHE_PUBLIC_KEY \
     XDG_STATE_HOME
 
 site_make "$STORE"
-mkdir "$W/overlays"
+mkdir "$W/overlays" "$W/here"
 cat >>"$CONF" <<EOT
 file.p = $packages
 drv_overlays = $W/overlays
@@ -34,7 +34,7 @@ builder() {
 		return
 	fi
 	mkdir -p "$b/conf" "$b/home/.config/tmpnix" "$b/home/cache" "$STORE"
-	printf 'sandbox = false\nbuild-users-group =\nsubstituters =\n' \
+	printf 'sandbox = false\nbuild-users-group =\nsubstituters =\ntrusted-users = *\n' \
 	    >"$b/conf/nix.conf"
 	cat >"$b/home/.config/tmpnix/client.conf" <<EOT
 # As quickstart writes it.
@@ -43,17 +43,17 @@ TMPNIX_DRV_URL='$U/drv'
 TMPNIX_NETRC='$W/netrc'
 TMPNIX_CACHE_PUBLIC_KEY='$(cat "$S/keys/cache.pub")'
 TMPNIX_DRV_PUBLIC_KEY='$(cat "$S/keys/drv.pub")'
-TMPNIX_CACHE_SECRET_KEY='$S/keys/cache.sec'
 EOT
 }
 bx() {
 	NX_STORE=$STORE nx "$b" "$@"
 }
-# tb STATUS ARG...: tmpnix-build with that exit status; $W/out, $W/err.
+# tb STATUS ARG...: tmpnix-build in $W/here, with that exit status; $W/out,
+# $W/err.
 tb() {
 	want=$1
 	shift
-	bx "$build" "$@" >"$W/out" 2>"$W/err"
+	(cd "$W/here" && bx "$build" "$@") >"$W/out" 2>"$W/err"
 	got=$?
 	[ "$got" = "$want" ] || {
 		cat "$W/err"
@@ -66,6 +66,11 @@ tb() {
 built() {
 	sed -n "s|^building '.*/[0-9a-z]\{32\}-\(.*\)\.drv'.*|\1|p" "$W/err" |
 	    sort | tr '\n' ' ' | sed 's/ $//'
+}
+# The links in a directory and what they lead to, on lines.
+links() {
+	(cd "$1" && find . -type l -printf '%P %l\n' | sed "s|$STORE/[^-]*-||" |
+	    LC_ALL=C sort)
 }
 # Requests below /drv/ but for instantiate.
 drv_gets() {
@@ -80,6 +85,17 @@ tb 0 -f p $attrs
 is "a line of output for each" "$(wc -l <"$W/out")" 6
 ok "each is a path that is there" xargs ls -d -- <"$W/out"
 cp "$W/out" "$W/out.one"
+is "a link to each, as nix-build makes them" "$(links "$W/here")" "\
+result nested-b
+result-2 uses-fixed
+result-3 low-3
+result-4 other-3
+result-5 from-source
+result-6 uses-local"
+ok "each is a root of the garbage collector" test 6 = "$(bx nix-store --gc \
+    --print-roots | grep -c "^$W/here/result[-0-9]* -> $STORE/")"
+ok "no word of --add-root" not grep -q -e --add-root "$W/err"
+rm "$W/here"/*
 is "everything was built" "$(built)" "fixed from-source local low low-0 \
 low-1 low-2 low-3 mid multi nested-a nested-b other other-3 top uses-fixed \
 uses-local"
@@ -119,10 +135,45 @@ tb 0 -f p low-5 other-5 top multi
 is "which the other builder gets" "$(built)" ""
 rm "$W/overlays/overlay.nix"
 
+# Links and options.
+rm -f "$W/here"/*
+tb 0 -f p multi low-1 --option sandbox false -v
+ok "an option after attributes is one" grep -q "^tmpnix-build: multi: " "$W/err"
+is "links of several outputs" "$(links "$W/here")" "\
+result multi
+result-2 low-1
+result-dev multi-dev
+result-doc multi-doc"
+tb 0 multi -f p -o "$W/here/d/to" low-2
+is "where -o says" "$(links "$W/here/d")" "\
+to multi
+to-2 low-2
+to-dev multi-dev
+to-doc multi-doc"
+rm -r "$W/here/d" "$W/here"/result*
+tb 0 -f p --no-out-link low-1
+is "no links" "$(links "$W/here")" ""
+ok "no word of --add-root" not grep -q -e --add-root "$W/err"
+: >"$W/here/result"
+tb 2 -f p low-1
+ok "a file of that name stays" grep -q "result is there, and no link" "$W/err"
+mv "$W/here/result" "$W/here/result-2"
+tb 2 -f p low-1 low-2
+ok "nor one of the second's" grep -q "result-2 is there, and no link" "$W/err"
+rm "$W/here/result-2"
+tb 2 -f p low-1 --option
+tb 2 -f p low-1 --nonsense
+tb 3 -f p -- low-1 --no-build
+ok "behind -- all are attributes" grep -q -e '--no-build: not instantiated' \
+    "$W/err"
+
 # No build, path by path, the same by environment and flags.
 builder three
 rm "$b/home/.config/tmpnix/client.conf"
 tb 2 -f p low
+ok "it says where it looked" grep -q "TMPNIX_DRV_URL is not set.*$b/home/.config\
+/tmpnix/client.conf or /etc/tmpnix/client.conf .*setup.sh.*client-conf" "$W/err"
+is "  in one line" "$(wc -l <"$W/err")" 1
 gets=$(drv_gets)
 TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/drv.pub")
 TMPNIX_NETRC=$W/netrc
@@ -164,6 +215,10 @@ ok "it says why" grep -q 'this package fails to evaluate' "$W/err"
 is "and nothing on standard output" "$(wc -c <"$W/out")" 0
 tb 3 --url "$U" 'a;b'
 tb 3 --url "$U" -f nosuch low
+ok "it says which there are" grep -q 'no file nosuch here: there is p$' "$W/err"
+TMPNIX_NETRC=$W/nosuch tb 2 --url "$U" low
+is "a netrc that is not there" "$(cat "$W/err")" \
+    "tmpnix-build: TMPNIX_NETRC: $W/nosuch: no such file"
 tb 1 --url "$U" broken
 ok "it says which" grep -q 'broken' "$W/err"
 tb 2 --url "$U" --nonsense low
@@ -171,6 +226,11 @@ tb 2 --url "$U"
 tb 5 --url "http://127.0.0.1:$(free_port)" low
 TMPNIX_NETRC=/dev/null tb 3 --url "$U" low
 ok "it says what is missing" grep -q 'needs a token' "$W/err"
+tmpnix token add drv-only --drv >"$W/drv.netrc" 2>/dev/null
+TMPNIX_NETRC=$W/drv.netrc tb 0 --url "$U" nested.a
+is "a token that may not push is told once" \
+    "$(grep -c 'nothing will be pushed: the cache refuses.*scope push' \
+    "$W/err")" 1
 TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/cache.pub") tb 4 --url "$U" low-8
 TMPNIX_DRV_PUBLIC_KEY=$(cat "$S/keys/cache.pub") tb 4 --url "$U" --copy low-8
 

@@ -66,6 +66,15 @@ p=${p##*/}
 ok "is in that" sh -c 'curl -q -s "$1" | grep -qx "Compression: xz"' - \
     "$U/cache/${p%%-*}.narinfo"
 
+# What was pushed can be had back, though Nix remembers the narinfo as it sent it.
+ok "a build" build other-22
+p=$(cat "$W/out")
+settle
+ok "that is lost" nx "$client" nix-store --delete "$p"
+ok "comes from the cache" nx "$client" nix-store -r "$p" \
+    --option substituters "$U/cache" \
+    --option trusted-public-keys "$(cat "$S/keys/cache.pub")"
+
 # The cache is down; one path it refuses.
 prog_stop upload
 ok "a build without tmpnix-upload" build low-1 other-1

@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -68,6 +69,14 @@ auth_parse(const char *p, size_t n, struct credentials *c)
 	return AUTH_BAD;
 }
 
+/* May this user have sent the secret of the token called name? */
+static bool
+user_ok(const char *user, const char *name)
+{
+	return user[0] == '\0' || strcmp(user, AUTH_ANY_USER) == 0 ||
+	    strcmp(user, name) == 0;
+}
+
 enum auth_rc
 auth_check(struct index *ix, const char *header, unsigned int scope,
     int64_t now, struct token *t)
@@ -88,8 +97,7 @@ auth_check(struct index *ix, const char *header, unsigned int scope,
 	}
 	/* The lookup found it by digest; compare again in constant time. */
 	if (sodium_memcmp(t->secret.b, c.secret.b, DIGEST_BYTES) != 0 ||
-	    (c.user[0] != '\0' && strcmp(c.user, t->name) != 0) ||
-	    (t->expires != 0 && t->expires <= now))
+	    !user_ok(c.user, t->name) || (t->expires != 0 && t->expires <= now))
 		return AUTH_BAD;
 	if ((t->scopes & (scope | SCOPE_ADMIN)) == 0)
 		return AUTH_SCOPE;

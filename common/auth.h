@@ -1,8 +1,8 @@
 /*
  * Who is asking: the Authorization header against the token table.
  *
- * Basic (what Nix sends from a netrc: any user, the secret as password; the
- * user must be empty or the token's name) and Bearer.  The index keeps only
+ * Basic (what Nix sends from a netrc: the secret is the password; the user is
+ * the token's name, AUTH_ANY_USER or empty) and Bearer.  The index keeps only
  * the SHA-256 of a secret; secrets are 256 random bits, so the digest can't be
  * searched for, and the lookup by digest tells a guesser nothing.
  *
@@ -16,6 +16,12 @@
 
 #include "hash.h"
 #include "index.h"
+
+/*
+ * The user for who has a token and not its name.  A netrc without any is read
+ * wrongly by curl when a "default" follows.
+ */
+#define AUTH_ANY_USER "tmpnix"
 
 struct credentials {
 	char user[TOKEN_NAME_MAX + 1]; /* "" when none was sent */

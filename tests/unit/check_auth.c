@@ -128,6 +128,9 @@ START_TEST(judges_token)
 	snprintf(text, sizeof(text), ":%s", push);
 	ck_assert_int_eq(
 	    auth_check(ix, basic(text), SCOPE_PUSH, 50, &t), AUTH_OK);
+	snprintf(text, sizeof(text), "%s:%s", AUTH_ANY_USER, push);
+	ck_assert_int_eq(
+	    auth_check(ix, basic(text), SCOPE_PUSH, 50, &t), AUTH_OK);
 	/* Somebody else's name with a good secret is no identity. */
 	snprintf(text, sizeof(text), "root:%s", push);
 	ck_assert_int_eq(

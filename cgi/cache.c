@@ -30,6 +30,8 @@ struct state {
 
 static const struct route routes[] = {
 	{ HTTP_GET | HTTP_HEAD, "", ROUTE_EXACT, SCOPE_PULL, reads_page },
+	/* For everybody, or who has a token could not fetch what asks for it */
+	{ HTTP_GET | HTTP_HEAD, "setup.sh", ROUTE_EXACT, 0, reads_setup },
 	{ HTTP_GET | HTTP_HEAD, "", 0, SCOPE_PULL, reads_key },
 	{ 0, NULL, 0, 0, NULL },
 };

@@ -43,6 +43,9 @@ int reads_open(struct reads *rd, const struct conf *conf, const char *cache,
 int reads_key(void *state, struct request *r);
 int reads_page(void *state, struct request *r);
 
+/* The script that sets up a client, as setup.sh: it holds no secret. */
+int reads_setup(void *state, struct request *r);
+
 /*
  * The scopes of tokens that may have what r asks for, each of which suffices,
  * where a route says scope: those that push may read what a push reads before

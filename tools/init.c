@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "account.h"
+#include "client_lines.h"
 #include "file.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
@@ -357,7 +358,7 @@ key_name(const char *url, const char *suffix, char name[SIGN_NAME_MAX + 1])
 	struct buf host = BUF_INIT;
 	size_t i;
 
-	tool_url_host(url, &host);
+	client_url_host(url, &host);
 	for (i = 0; i < host.len; i++)
 		if (!sign_name_ok(host.p + i, 1))
 			host.p[i] = '-';

@@ -62,6 +62,27 @@ static const struct command commands[] = {
 	{ "token list", token_list_run, "", "list the tokens", NULL },
 	{ "token revoke", token_revoke_run, "NAME",
 	    "make a token useless at once", NULL },
+	{ "client-conf", client_conf_run,
+	    "[--token NAME] [--netrc-file FILE] [--nixos | --nix-conf | "
+	    "--netrc | --builder | --ci github | --ci gitlab]",
+	    "print what a client has to be told to use the cache",
+	    "  --token NAME       make a token with the scopes push and pull, "
+	    "and\n"
+	    "                     print its netrc line among the rest, this "
+	    "once\n"
+	    "  --netrc-file FILE  where the client has its netrc (default:\n"
+	    "                     /etc/nix/netrc)\n"
+	    "  --nix-conf         lines of nix.conf alone\n"
+	    "  --netrc            the netrc's line alone; with --token it is a "
+	    "good one\n"
+	    "  --builder          client.conf of tmpnix-build and its hook\n"
+	    "  --nixos            a module of NixOS\n"
+	    "  --ci SERVICE       steps of github's Actions, a job of gitlab's "
+	    "CI\n"
+	    "\n"
+	    "Without one of these it is all that a person has to paste.  The\n"
+	    "cache's address with setup.sh behind it is a script that does it "
+	    "all.\n" },
 	{ "sign", sign_run, "[-k FILE ...] [PATH ...]",
 	    "sign the paths that are here with the cache's keys",
 	    "  -k, --key FILE  a secret key's file (default: secret_key_file)\n"
@@ -279,19 +300,6 @@ tool_index(struct tool *t, enum index_mode mode)
 out:
 	buf_free(&file);
 	return ix;
-}
-
-void
-tool_url_host(const char *url, struct buf *out)
-{
-	const char *host = strstr(url, "://");
-
-	/* conf.c lets no other form through. */
-	host = host != NULL ? host + 3 : url;
-	if (*host == '[')
-		buf_add(out, host + 1, strcspn(host + 1, "]"));
-	else
-		buf_add(out, host, strcspn(host, ":/"));
 }
 
 /* tmpnix help [COMMAND [WORD]] */

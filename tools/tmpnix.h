@@ -39,6 +39,7 @@ int log_run(struct tool *t, int argc, char **argv);
 int status_run(struct tool *t, int argc, char **argv);
 int relay_run(struct tool *t, int argc, char **argv);
 int retry_run(struct tool *t, int argc, char **argv);
+int client_conf_run(struct tool *t, int argc, char **argv);
 
 /*
  * Write "tmpnix: " and the message as one line to stderr, control bytes
@@ -93,6 +94,18 @@ void site_clear(struct site_check checks[SITE_CHECKS]);
 /* Has the file store, wherever it is for conf, any narinfo? */
 bool site_store_has_paths(const struct conf *conf);
 
+/* Name t: 0, or -1 when the name can't be one, reported for command. */
+int token_set_name(struct token *t, const char *name, const char *command);
+
+/*
+ * Make a secret for t, enter t into the index, and print on stdout what print
+ * makes of its netrc line; the secret is in no other place, ever.  TOOL_OK, or
+ * TOOL_FAILED reported for command, and then there is no such token.
+ */
+int token_make(struct tool *tool, struct token *t, const char *command,
+    void (*print)(const char *netrc_line, struct buf *out, void *arg),
+    void *arg);
+
 /* ISO 8601 in UTC, "never" for 0. */
 #define TOOL_TIME_LEN 20
 const char *tool_time(int64_t when, char out[TOOL_TIME_LEN + 1]);
@@ -104,12 +117,6 @@ const char *tool_size(uint64_t bytes, char out[TOOL_SIZE_LEN + 1]);
 /* "42 s", "3 h 12 min" */
 #define TOOL_AGE_LEN 63
 const char *tool_age(int64_t seconds, char out[TOOL_AGE_LEN + 1]);
-
-/*
- * Append what the URL of a configuration has as its host, without port and
- * brackets.
- */
-void tool_url_host(const char *url, struct buf *out);
 
 /*
  * Make the key files BASE.sec (0600) and BASE.pub (0644) for a new key called

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "auth.h"
+#include "client_lines.h"
 #include "file.h"
 #include "netaddr.h"
 #include "num.h"
@@ -31,6 +32,9 @@ static const struct {
 	{ "admin", SCOPE_ADMIN },
 };
 
+/* Text with a token's secret in it: the most that client-conf prints. */
+#define TOKEN_TEXT_MAX 16384
+
 /* Room for all of them and commas. */
 #define SCOPES_LEN 32
 
@@ -44,6 +48,19 @@ token_name_ok(const char *s)
 	    strspn(s,
 		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 		"abcdefghijklmnopqrstuvwxyz._-") == n;
+}
+
+int
+token_set_name(struct token *t, const char *name, const char *command)
+{
+	if (!token_name_ok(name)) {
+		tool_error("%s: \"%s\" can't name a token: use up to %d "
+			   "letters, digits, \".\", \"_\" and \"-\"",
+		    command, name, TOKEN_NAME_MAX);
+		return -1;
+	}
+	memcpy(t->name, name, strlen(name) + 1);
+	return 0;
 }
 
 /* Parse --expires into the time it means: 0, or -1 reported. */
@@ -76,7 +93,7 @@ is_readable(const char *url)
 
 	if (strncmp(url, "http:", 5) != 0)
 		return false;
-	tool_url_host(url, &host);
+	client_url_host(url, &host);
 	local = strcmp(buf_str(&host), "localhost") == 0;
 	if (netaddr_parse(buf_str(&host), host.len, &a) == 0)
 		for (i = 0; i < nitems(here); i++)
@@ -87,15 +104,56 @@ is_readable(const char *url)
 	return !local;
 }
 
+static void
+add_netrc_line(
+    const char *url, const char *name, const char *secret, struct buf *out)
+{
+	buf_adds(out, "machine ");
+	client_url_host(url, out);
+	buf_addf(out, " login %s password %s\n", name, secret);
+}
+
+/* Enter t: TOOL_OK, or TOOL_FAILED reported in the name of command. */
+static int
+enter(struct index *ix, const struct token *t, const char *command)
+{
+	switch (index_token_add(ix, t)) {
+	case 0:
+		tool_error("%s: there is a token %s: choose another name, or "
+			   "\"tmpnix token revoke %s\" first",
+		    command, t->name, t->name);
+		return TOOL_FAILED;
+	case 1:
+		return TOOL_OK;
+	default:
+		tool_error("%s: the index failed, see above", command);
+		return TOOL_FAILED;
+	}
+}
+
 /*
- * Add t, whose digest is made here, and print its netrc line, the only place
- * its secret ever is.
+ * The text is the only place where a token's secret ever is: not by stdio,
+ * whose buffer nobody wipes.
  */
 static int
-add(struct tool *tool, struct token *t)
+print_secret(struct index *ix, const struct token *t, const struct buf *text)
+{
+	if (buf_failed(text) ||
+	    file_write_all(STDOUT_FILENO, text->p, text->len) == -1) {
+		tool_error("standard output: %m: no token was added");
+		index_token_remove(ix, t->name);
+		return TOOL_FAILED;
+	}
+	return TOOL_OK;
+}
+
+int
+token_make(struct tool *tool, struct token *t, const char *command,
+    void (*print)(const char *netrc_line, struct buf *out, void *arg),
+    void *arg)
 {
 	char secret[AUTH_SECRET_LEN + 1];
-	struct buf line = BUF_INIT;
+	struct buf line = BUF_INIT, text = BUF_INIT;
 	struct index *ix;
 	int rc = TOOL_FAILED;
 
@@ -103,33 +161,14 @@ add(struct tool *tool, struct token *t)
 		return TOOL_FAILED;
 	auth_secret_new(secret, &t->secret);
 	/* Room enough at once: growing would leave a copy behind. */
-	if (buf_reserve(&line, 1024) == NULL)
+	if (buf_reserve(&line, 1024) == NULL ||
+	    buf_reserve(&text, TOKEN_TEXT_MAX) == NULL)
 		goto out;
-	buf_adds(&line, "machine ");
-	tool_url_host(tool->conf->url, &line);
-	buf_addf(&line, " login %s password %s\n", t->name, secret);
-	if (buf_failed(&line))
+	add_netrc_line(tool->conf->url, t->name, secret, &line);
+	print(buf_str(&line), &text, arg);
+	if (enter(ix, t, command) != TOOL_OK ||
+	    print_secret(ix, t, &text) != TOOL_OK)
 		goto out;
-	switch (index_token_add(ix, t)) {
-	case 0:
-		tool_error("token add: there is a token %s: choose another "
-			   "name, or \"tmpnix token revoke %s\" first",
-		    t->name, t->name);
-		goto out;
-	case 1:
-		break;
-	default:
-		tool_error("token add: the index failed, see above");
-		goto out;
-	}
-	/* Not by stdio, whose buffer nobody wipes. */
-	if (file_write_all(STDOUT_FILENO, line.p, line.len) == -1) {
-		tool_error("standard output: %m: no token was added");
-		index_token_remove(ix, t->name);
-		goto out;
-	}
-	tool_hint("Put this line into the client's netrc (nix.conf: "
-		  "netrc-file); it is not shown again.");
 	if (is_readable(tool->conf->url))
 		tool_hint("%s is not https: everybody on the way there can "
 			  "read the token.",
@@ -139,8 +178,29 @@ out:
 	explicit_bzero(secret, sizeof(secret));
 	if (line.p != NULL)
 		explicit_bzero(line.p, line.cap);
+	if (text.p != NULL)
+		explicit_bzero(text.p, text.cap);
 	buf_free(&line);
+	buf_free(&text);
 	index_close(ix);
+	return rc;
+}
+
+static void
+print_line(const char *netrc_line, struct buf *out, void *arg)
+{
+	(void)arg;
+	buf_adds(out, netrc_line);
+}
+
+static int
+add(struct tool *tool, struct token *t)
+{
+	int rc = token_make(tool, t, "token add", print_line, NULL);
+
+	if (rc == TOOL_OK)
+		tool_hint("Put this line into the client's netrc (nix.conf: "
+			  "netrc-file); it is not shown again.");
 	return rc;
 }
 
@@ -234,13 +294,8 @@ token_add_run(struct tool *t, int argc, char **argv)
 	if (argc - optind != 1)
 		return tool_usage("token add");
 	name = argv[optind];
-	if (!token_name_ok(name)) {
-		tool_error("token add: \"%s\" can't name a token: use up to %d "
-			   "letters, digits, \".\", \"_\" and \"-\"",
-		    name, TOKEN_NAME_MAX);
+	if (token_set_name(&token, name, "token add") == -1)
 		return TOOL_USAGE;
-	}
-	memcpy(token.name, name, strlen(name) + 1);
 	if (expires != NULL &&
 	    parse_expires(expires, token.created, &token.expires) == -1)
 		return TOOL_USAGE;

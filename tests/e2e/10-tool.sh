@@ -71,7 +71,7 @@ run 0 help
 run 0 help token add
 outputs "--expires"
 run 2 help nonsense
-for c in init "key generate" "token add" "token list" "token revoke" status; do
+for c in init "key generate" "token add" "token list" "token revoke" client-conf status; do
 	# shellcheck disable=SC2086 # two words are meant
 	run 0 $c --help
 	outputs "usage: tmpnix [-f FILE] $c"

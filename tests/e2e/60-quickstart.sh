@@ -82,12 +82,20 @@ echo 'substituters =' >>"$W/nix/conf/nix.conf"
 sed -n 's/^    \([a-z-]* = \)/\1/p' "$quick_out" >>"$W/nix/conf/nix.conf"
 ok "three lines for nix.conf" test "$(grep -c "$D\|$port" \
     "$W/nix/conf/nix.conf")" -ge 2
-copy=$(sed -n 's/^    \(nix .*copy .*\) PATH\.\.\.$/\1/p' "$quick_out")
+copy=$(sed -n 's/^    \(nix .*copy .*\)/\1/p' "$quick_out")
 p=$(nx "$W/nix" nix-store --add /etc/passwd)
 q=$(nx "$W/nix" nix-build --no-out-link -E "derivation { name = \"q\";
     system = builtins.currentSystem; builder = \"/bin/sh\";
     args = [ \"-c\" \"echo \${builtins.storePath $p} >\$out\" ]; }" 2>/dev/null)
-ok "push by the printed line" nx "$W/nix" sh -c "$copy $q"
+ok "push by the printed line, as it is" nx "$W/nix" sh -c "$copy"
+ok "what it pushes is there" sh -c 'p=$(echo "$1"/*-env) && p=${p##*/} &&
+    curl -q -s -f "$2/${p%%-*}.narinfo"' - "$STORE" "$TMPNIX_CACHE_URL"
+cp "$W/ok.out" "$W/info"
+ok "it is zstd" grep -q '^Compression: zstd' "$W/info"
+ok "and signed" grep -q '^Sig: ' "$W/info"
+ok "push something else" nx "$W/nix" sh -c "${copy%\"*\"} $q"
+is "what it printed is short" "$(sed -n '/^A binary cache/,$p' "$quick_out" |
+    awk 'END { print (NR < 30) }')" 1
 mv "$W/nix" "$W/nix.first"
 mkdir -p "$W/nix/store"
 cp -r "$W/nix.first/conf" "$W/nix/"

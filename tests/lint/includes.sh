@@ -14,7 +14,7 @@ accept
 verifier gate
 auth
 spool asset index fcgi
-db policy proc http listen
+db policy proc http listen client
 conf
 ca
 verify

@@ -257,6 +257,7 @@ serve_cgi(const struct fcgi_program *prog)
 	struct server srv = { .prog = prog };
 	struct worker w = { .server = &srv };
 
+	log_started();
 	fcgi_serve_one(&w);
 	if (w.state != NULL)
 		prog->state_free(w.state);
@@ -290,8 +291,12 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 	sigaddset(&set, SIGINT);
 	if (start_workers(&srv, w, n) == -1)
 		log_warn("start threads");
-	else if (sigwait(&set, &sig) == 0)
-		log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
+	else {
+		log_started();
+		if (sigwait(&set, &sig) == 0)
+			log_info("stopping: %s",
+			    sig == SIGINT ? "SIGINT" : "SIGTERM");
+	}
 	until = now_ms() + (int64_t)stop_timeout * 1000;
 	if (stop_server(&srv, w, n, until) == -1) {
 		log_warnx("requests are still at work after stop_timeout: "

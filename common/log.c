@@ -2,8 +2,12 @@
 
 #include "log.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +19,26 @@
 
 static const char *progname = "tmpnix";
 static bool to_stderr = true;
+static bool stderr_is_journal;
+static atomic_bool starting;
 static enum log_level max_level = LOG_LVL_INFO;
 static _Thread_local char request_id[16];
+
+/* $JOURNAL_STREAM has DEVICE:INODE of what systemd connected (systemd.exec(5)).
+ */
+static bool
+is_journal(int fd)
+{
+	const char *said = getenv("JOURNAL_STREAM");
+	char is[64];
+	struct stat st;
+
+	if (said == NULL || fstat(fd, &st) == -1)
+		return false;
+	snprintf(is, sizeof(is), "%ju:%ju", (uintmax_t)st.st_dev,
+	    (uintmax_t)st.st_ino);
+	return strcmp(said, is) == 0;
+}
 
 void
 log_init(const char *prog, bool foreground, enum log_level level)
@@ -24,8 +46,16 @@ log_init(const char *prog, bool foreground, enum log_level level)
 	progname = prog;
 	to_stderr = foreground;
 	max_level = level;
+	stderr_is_journal = is_journal(STDERR_FILENO);
+	atomic_store(&starting, true);
 	if (!foreground)
 		openlog(prog, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+}
+
+void
+log_started(void)
+{
+	atomic_store(&starting, false);
 }
 
 void
@@ -56,23 +86,12 @@ escape(char *out, size_t size, const char *in)
 	return n;
 }
 
-static void __attribute__((format(printf, 3, 0)))
-emit(int priority, int errnum, const char *fmt, va_list ap)
+static void
+write_stderr(const char *text, const char *why)
 {
-	char raw[LINE_MAX_BYTES], text[LINE_MAX_BYTES], line[LINE_MAX_BYTES];
-	char why[128] = "";
+	char line[LINE_MAX_BYTES];
 	int n;
 
-	vsnprintf(raw, sizeof(raw), fmt, ap);
-	escape(text, sizeof(text), raw);
-	if (errnum != 0) /* GNU's strerror_r: returns the text */
-		snprintf(why, sizeof(why), ": %s",
-		    strerror_r(errnum, raw, sizeof(raw)));
-	if (!to_stderr) {
-		syslog(priority, "%s%s%s%s", request_id,
-		    request_id[0] != '\0' ? ": " : "", text, why);
-		return;
-	}
 	n = snprintf(line, sizeof(line), "%s[%ld]: %s%s%s%s\n", progname,
 	    (long)getpid(), request_id, request_id[0] != '\0' ? ": " : "", text,
 	    why);
@@ -85,6 +104,33 @@ emit(int priority, int errnum, const char *fmt, va_list ap)
 	/* Nothing can be done about a log that can't be written. */
 	if (write(STDERR_FILENO, line, (size_t)n) == -1)
 		return;
+}
+
+/* Is a line of this priority for standard error besides syslog? */
+static bool
+for_both(int priority)
+{
+	return !stderr_is_journal &&
+	    (priority == LOG_ERR ||
+		(priority == LOG_WARNING && atomic_load(&starting)));
+}
+
+static void __attribute__((format(printf, 3, 0)))
+emit(int priority, int errnum, const char *fmt, va_list ap)
+{
+	char raw[LINE_MAX_BYTES], text[LINE_MAX_BYTES];
+	char why[128] = "";
+
+	vsnprintf(raw, sizeof(raw), fmt, ap);
+	escape(text, sizeof(text), raw);
+	if (errnum != 0) /* GNU's strerror_r: returns the text */
+		snprintf(why, sizeof(why), ": %s",
+		    strerror_r(errnum, raw, sizeof(raw)));
+	if (!to_stderr)
+		syslog(priority, "%s%s%s%s", request_id,
+		    request_id[0] != '\0' ? ": " : "", text, why);
+	if (to_stderr || for_both(priority))
+		write_stderr(text, why);
 }
 
 #define EMIT(priority, errnum, fmt)                                            \
@@ -107,6 +153,15 @@ void
 log_warnx(const char *fmt, ...)
 {
 	EMIT(LOG_WARNING, 0, fmt);
+}
+
+void
+log_lines(const char *text)
+{
+	const char *lf;
+
+	for (; (lf = strchr(text, '\n')) != NULL; text = lf + 1)
+		log_warnx("%.*s", (int)(lf - text), text);
 }
 
 void

@@ -289,7 +289,7 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		return rc;
 	log_init(prog->name, o.foreground || o.check, LOG_LVL_INFO);
 	if ((conf = conf_load(o.conf, &errs)) == NULL) {
-		fputs(buf_str(&errs), stderr);
+		log_lines(buf_str(&errs));
 		buf_free(&errs);
 		return 1;
 	}

@@ -24,7 +24,8 @@ cache_start() {
 ended() {
 	! kill -0 "$1" 2>/dev/null
 }
-# refused NAME STATUS WORD ARG...: it ends with one line that has the word.
+# refused NAME STATUS WORD ARG...: it ends with one line that has the word, on
+# standard error wherever its log goes.
 refused() {
 	refused_name=$1
 	refused_rc=$2
@@ -34,6 +35,11 @@ refused() {
 	is "$refused_name: exit" $? "$refused_rc"
 	is "$refused_name: one line" "$(wc -l <"$W/refused")" 1
 	ok "$refused_name: $(sed 's/^[^ ]* //' "$W/refused")" \
+	    grep -q -e "$refused_word" "$W/refused"
+	"$CACHE" -f "$CONF" "$@" >"$W/refused" 2>&1 </dev/null
+	is "$refused_name, without -d: exit" $? "$refused_rc"
+	is "$refused_name, without -d: one line" "$(wc -l <"$W/refused")" 1
+	ok "$refused_name, without -d: $(sed 's/^[^ ]* //' "$W/refused")" \
 	    grep -q -e "$refused_word" "$W/refused"
 }
 # upstream NAME ADDRESS...: where nginx finds a program; to be followed by
@@ -115,6 +121,34 @@ refused "a long path" 1 "at most 107 bytes" \
 echo text >"$W/run/file"
 refused "a file" 1 "is no socket" -s "$W/run/file"
 is "which is as it was" "$(cat "$W/run/file")" text
+
+# What is wrong with the configuration, too; and what the program needs.
+cp "$CONF" "$W/good.conf"
+echo 'mistake = yes' >>"$CONF"
+refused "a mistake in tmpnix.conf" 1 'unknown key "mistake"' -s "$sock"
+cp "$W/good.conf" "$CONF"
+conf_set state_dir "$W/no-state"
+"$CACHE" -f "$CONF" -s "$sock" >"$W/refused" 2>&1 </dev/null
+is "no state_dir: exit" $? 1
+ok "no state_dir: the reason is on standard error" \
+    grep -q "$W/no-state.*No such file" "$W/refused"
+cp "$W/good.conf" "$CONF"
+# Where standard error is systemd's journal, syslog has it already.
+: >"$W/journal"
+stream=$(stat -c %d:%i "$W/journal")
+JOURNAL_STREAM=$stream "$CACHE" -f "$CONF" -s 9000 \
+    >"$W/journal" 2>&1 </dev/null
+is "standard error is the journal: exit" $? 1
+is "and has nothing twice" "$(cat "$W/journal")" ''
+JOURNAL_STREAM=$(stat -c %d:%i "$CONF") "$CACHE" -f "$CONF" -s 9000 \
+    >"$W/journal" 2>&1 </dev/null
+ok "it is another file: said there" grep -q HOST:PORT "$W/journal"
+# Once it serves, what it logs is for syslog alone.
+"$CACHE" -f "$CONF" -s "$sock" >"$W/quiet" 2>&1 </dev/null &
+cache_pid=$!
+prog_ready cache
+prog_stop cache
+is "what serves is quiet without -d" "$(cat "$W/quiet")" ''
 
 # One that is there.
 cache_start -s "$sock"

@@ -76,8 +76,16 @@ ok "and open no socket" not test -e "$W/run/never.sock"
 cgi cache GET /nix-cache-info "HTTP_TMPNIX_CONF=$CONF" \
     TMPNIX_CONF=/nonexistent/tmpnix.conf
 is "a configuration that is not there" "$cgi_status $cgi_rc" "500 1"
-ok "is said to the web server's log" grep -q '^/nonexistent.*No such file' \
-    "$W/err"
+ok "is said to the web server's log" \
+    grep -q '^tmpnix-cache.*: /nonexistent.*No such file' "$W/err"
+# Wherever the log goes, what ends the process is said there.
+sed "s|^state_dir = .*|state_dir = $W/no-state|" "$CONF" >"$W/no-state.conf"
+for p in cache upload drv; do
+	cgi $p GET /nix-cache-info "TMPNIX_CONF=$W/no-state.conf" TMPNIX_LOG=
+	is "$p: a state_dir that is not there" "$cgi_status $cgi_rc" "500 1"
+	ok "$p: is said to the web server's log, with syslog too" \
+	    grep -q "^tmpnix-$p.*$W/no-state.*No such file" "$W/err"
+done
 ok "and not to the client" not grep -q nonexistent "$W/out"
 cgi cache HEAD /nix-cache-info TMPNIX_CONF=/nonexistent/tmpnix.conf
 is "no body to a HEAD" "$cgi_status $(sed -n '/^\r$/,$p' "$W/out" | wc -l)" \

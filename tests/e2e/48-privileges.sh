@@ -42,6 +42,11 @@ refused() {
 	is "user = $2: one line" "$(wc -l <"$W/refused")" 1
 	ok "user = $2: $(sed 's/^[^ ]* //' "$W/refused")" \
 	    grep -q -e "$1" "$W/refused"
+	timeout 60 "$top_builddir/tmpnix-cache" -f "$CONF" \
+	    -s "$W/run/cache.sock" >"$W/refused" 2>&1 </dev/null
+	is "user = $2, without -d: exit" $? 1
+	ok "user = $2, without -d: the reason is on standard error" \
+	    grep -q -e "$1" "$W/refused"
 }
 
 if [ "$(id -u)" != 0 ]; then

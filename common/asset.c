@@ -2,6 +2,8 @@
 
 #include "asset.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -173,6 +175,30 @@ asset_read_secret(const char *what, const char *path)
 		explicit_bzero(b.p, b.cap);
 	buf_free(&b);
 	return s;
+}
+
+static bool
+same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool
+asset_file_changed(const char *path, struct asset_file_id *id)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1 ||
+	    (st.st_dev == id->dev && st.st_ino == id->ino &&
+		st.st_size == id->size && same_time(&st.st_mtim, &id->mtime) &&
+		same_time(&st.st_ctim, &id->ctime)))
+		return false;
+	id->dev = st.st_dev;
+	id->ino = st.st_ino;
+	id->size = st.st_size;
+	id->mtime = st.st_mtim;
+	id->ctime = st.st_ctim;
+	return true;
 }
 
 enum asset_rc

@@ -13,9 +13,12 @@
 #ifndef ASSET_H
 #define ASSET_H
 
+#include <sys/types.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "buf.h"
 #include "conf.h"
@@ -147,6 +150,20 @@ void asset_scrub(struct buf *b, size_t from, const char *secret);
 /* Read a file of mode 0600 with one line or a few: NULL (logged) on failure.
  * The caller wipes and frees it. */
 char *asset_read_secret(const char *what, const char *path);
+
+/* A file as it was when it was read; all zero: not yet. */
+struct asset_file_id {
+	dev_t dev;
+	ino_t ino;
+	struct timespec mtime, ctime; /* (a chmod may be what it needed) */
+	off_t size;
+};
+
+/*
+ * Is what is at path now not what *id says?  Then *id says so, for the caller
+ * to read it.  One that is not there is as it was.
+ */
+bool asset_file_changed(const char *path, struct asset_file_id *id);
 
 /* Is the size the source has?  ASSET_OK, or ASSET_RETRY or ASSET_MISSING with
  * why. */

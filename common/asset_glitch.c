@@ -7,6 +7,9 @@
  * 403 to one.  A failed question is not repeated for a while, so that many
  * objects do not mean many questions.
  *
+ * The token's file is looked at before each question: another token is read,
+ * and asked with at once.
+ *
  * A URL with another "?v=" is another object to the CDN: it may serve what it
  * has had under the old one for ever.
  */
@@ -56,8 +59,9 @@ struct asset_glitch {
 	struct asset_store store;
 	const struct conf *conf;
 	struct http_pool *http;
+	pthread_mutex_t mutex; /* of all below */
+	struct asset_file_id file;
 	char *token; /* NULL: we only read */
-	pthread_mutex_t mutex; /* of the kinds */
 	pthread_cond_t answered;
 	struct kind kinds[KINDS_MAX];
 };
@@ -66,6 +70,61 @@ struct asset_glitch {
 struct ticket {
 	struct asset_policy p;
 };
+
+/* The token ---------------------------------------------------------------- */
+
+static void
+wipe(char *s)
+{
+	if (s != NULL)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+/* The file's only line, fit for a header: NULL (logged), or to be wiped. */
+static char *
+read_token(const char *path)
+{
+	char *token, *p;
+
+	if ((token = asset_read_secret("glitch_token_file", path)) == NULL)
+		return NULL;
+	for (p = token + strlen(token);
+	     p > token && (unsigned char)p[-1] <= ' ';)
+		*--p = '\0';
+	for (p = token; (unsigned char)*p > ' ' && *p != 0x7f; p++)
+		;
+	if (*p == '\0' && p > token)
+		return token;
+	log_warnx("glitch_token_file: %s: it must hold the token on one line "
+		  "and nothing else",
+	    path);
+	wipe(token);
+	return NULL;
+}
+
+/*
+ * Another token is asked with at once, whatever the old one was answered.  One
+ * that can't be used leaves the old one in force.  The mutex is held.
+ */
+static void
+reread(struct asset_glitch *ag)
+{
+	const char *path = ag->conf->glitch_token_file;
+	char *token;
+	size_t i;
+
+	if (!asset_file_changed(path, &ag->file) && ag->token != NULL)
+		return;
+	if ((token = read_token(path)) == NULL)
+		return;
+	if (ag->token != NULL)
+		log_info("glitch_token_file: %s: read again", path);
+	wipe(ag->token);
+	ag->token = token;
+	for (i = 0; i < KINDS_MAX; i++)
+		ag->kinds[i].failed = 0;
+}
 
 /* Policies ---------------------------------------------------------------- */
 
@@ -88,11 +147,11 @@ find_kind(struct asset_glitch *ag, const char *content_type)
 
 /* Ask the API.  No lock is held.  The policy, or NULL with *rc and why. */
 static struct asset_policy *
-ask(struct asset_glitch *ag, const char *content_type, enum asset_rc *rc,
-    int64_t *retry_after, struct buf *why)
+ask(struct asset_glitch *ag, const char *token, const char *content_type,
+    enum asset_rc *rc, int64_t *retry_after, struct buf *why)
 {
 	const struct http_field headers[] = {
-		{ "Authorization", ag->token },
+		{ "Authorization", token },
 		{ "Origin", "https://glitch.com" },
 	};
 	struct http_call call = { .method = "GET",
@@ -106,6 +165,10 @@ ask(struct asset_glitch *ag, const char *content_type, enum asset_rc *rc,
 	*rc = ASSET_RETRY;
 	*retry_after = 0;
 	buf_adds(why, "glitch: policy: ");
+	if (token == NULL) {
+		buf_adds(why, "no memory");
+		return NULL;
+	}
 	buf_addf(&url,
 	    "%s/v1/projects/%s/policy?contentType=", ag->conf->glitch_api,
 	    ag->conf->glitch_project);
@@ -117,10 +180,12 @@ ask(struct asset_glitch *ag, const char *content_type, enum asset_rc *rc,
 			po = asset_policy_parse(buf_str(&a.body), a.body.len,
 			    content_type, (int64_t)time(NULL), why);
 		else {
-			buf_addf(why, "status %d%s", a.status,
-			    a.status == 401 || a.status == 403
-				? ": the API does not accept the token"
-				: "");
+			buf_addf(why, "status %d", a.status);
+			if (a.status == 401 || a.status == 403)
+				buf_addf(why,
+				    ": the API does not accept the token; look "
+				    "into glitch_token_file, %s",
+				    ag->conf->glitch_token_file);
 			if (!asset_status_temporary(a.status))
 				*rc = ASSET_REFUSED;
 		}
@@ -147,10 +212,11 @@ renew(struct asset_glitch *ag, struct kind *k)
 	struct asset_policy *po;
 	enum asset_rc rc;
 	int64_t now, retry_after;
+	char *token = strdup(ag->token);
 
 	k->asking = true;
 	pthread_mutex_unlock(&ag->mutex);
-	po = ask(ag, k->content_type, &rc, &retry_after, &why);
+	po = ask(ag, token, k->content_type, &rc, &retry_after, &why);
 	pthread_mutex_lock(&ag->mutex);
 	now = (int64_t)time(NULL);
 	if (po != NULL) {
@@ -162,14 +228,18 @@ renew(struct asset_glitch *ag, struct kind *k)
 			  " s, up to %" PRIu64 " bytes",
 		    k->content_type, po->expires - now, po->max);
 	} else {
-		k->failed = now;
+		/* What an old token was answered is no reason to wait. */
+		k->failed =
+		    token != NULL && strcmp(token, ag->token) == 0 ? now : 0;
 		k->rc = rc;
 		k->retry_after = retry_after;
-		asset_scrub(&why, 0, ag->token);
+		if (token != NULL)
+			asset_scrub(&why, 0, token);
 		snprintf(k->why, sizeof(k->why), "%s", buf_str(&why));
 	}
 	k->asking = false;
 	pthread_cond_broadcast(&ag->answered);
+	wipe(token);
 	buf_free(&why);
 }
 
@@ -184,6 +254,7 @@ refresh(struct asset_glitch *ag, struct kind *k)
 
 	while (k->asking)
 		pthread_cond_wait(&ag->answered, &ag->mutex);
+	reread(ag);
 	now = (int64_t)time(NULL);
 	if (k->policy != NULL && now < k->renew)
 		return;
@@ -483,9 +554,7 @@ glitch_close(struct asset_store *as)
 		asset_policy_free(ag->kinds[i].policy);
 	}
 	http_pool_free(ag->http);
-	if (ag->token != NULL)
-		explicit_bzero(ag->token, strlen(ag->token));
-	free(ag->token);
+	wipe(ag->token);
 	pthread_cond_destroy(&ag->answered);
 	pthread_mutex_destroy(&ag->mutex);
 	free(ag);
@@ -503,27 +572,6 @@ static const struct asset_ops glitch_ops = {
 	.close = glitch_close,
 };
 
-/* The token: the file's only line, fit for a header. */
-static int
-read_token(struct asset_glitch *ag, const char *path)
-{
-	char *p;
-
-	if ((ag->token = asset_read_secret("glitch_token_file", path)) == NULL)
-		return -1;
-	for (p = ag->token + strlen(ag->token);
-	     p > ag->token && (unsigned char)p[-1] <= ' ';)
-		*--p = '\0';
-	for (p = ag->token; (unsigned char)*p > ' ' && *p != 0x7f; p++)
-		;
-	if (*p == '\0' && p > ag->token)
-		return 0;
-	log_warnx("glitch_token_file: %s: it must hold the token on one line "
-		  "and nothing else",
-	    path);
-	return -1;
-}
-
 struct asset_store *
 asset_glitch_open(const struct conf *conf, bool write)
 {
@@ -535,8 +583,10 @@ asset_glitch_open(const struct conf *conf, bool write)
 	ag->conf = conf;
 	pthread_mutex_init(&ag->mutex, NULL);
 	pthread_cond_init(&ag->answered, NULL);
+	if (write)
+		reread(ag);
 	if (write &&
-	    (read_token(ag, conf->glitch_token_file) == -1 ||
+	    (ag->token == NULL ||
 		(ag->http = http_pool_new(
 		     conf->tls_ca_file, conf->relay_timeout)) == NULL)) {
 		glitch_close(&ag->store);

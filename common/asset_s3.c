@@ -7,12 +7,16 @@
  * expires: what readers are sent to, a public URL or a presigned one, is made
  * when they ask.
  *
+ * The credentials' file is looked at before each use: where it has changed they
+ * are read again, so that nobody has to restart anything after a rotation.
+ *
  * To come: multipart uploads for more than LIMIT bytes.
  */
 #include "config.h"
 
 #include "asset.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +31,19 @@
 #define LIMIT ((uint64_t)5 << 30)
 #define ERROR_BODY_MAX ((size_t)8 << 10)
 
+struct credentials {
+	char *key_id;
+	char *secret;
+	unsigned int version; /* how often they were read */
+};
+
 struct asset_s3 {
 	struct asset_store store;
 	const struct conf *conf;
 	struct http_pool *http;
-	char *key_id;
-	char *secret;
+	pthread_mutex_t mutex; /* of file and credentials */
+	struct asset_file_id file;
+	struct credentials credentials;
 	const char *scheme; /* "https://" or "http://" */
 	struct buf host; /* that requests go to */
 	struct buf base; /* path in front of the prefix, ends with "/" */
@@ -60,17 +71,207 @@ public_url(const struct asset_s3 *s3, const char *key, struct buf *out)
 	asset_url_encode(out, key, true);
 }
 
+/* Credentials ------------------------------------------------------------- */
+
+static void
+wipe(char **s)
+{
+	if (*s != NULL)
+		explicit_bzero(*s, strlen(*s));
+	free(*s);
+	*s = NULL;
+}
+
+static void
+credentials_clear(struct credentials *c)
+{
+	wipe(&c->key_id);
+	wipe(&c->secret);
+}
+
+/* "name = value" in line; the value to be freed, NULL when it is not that. */
+static char *
+setting(const char *line, size_t n, const char *name)
+{
+	size_t len = strlen(name);
+	const char *end = line + n;
+
+	while (line < end && (*line == ' ' || *line == '\t'))
+		line++;
+	if ((size_t)(end - line) <= len || strncmp(line, name, len) != 0)
+		return NULL;
+	line += len;
+	while (line < end && (*line == ' ' || *line == '\t'))
+		line++;
+	if (line == end || *line++ != '=')
+		return NULL;
+	while (line < end && (*line == ' ' || *line == '\t'))
+		line++;
+	while (end > line && (unsigned char)end[-1] <= ' ')
+		end--;
+	return end > line ? strndup(line, (size_t)(end - line)) : NULL;
+}
+
+/* *field becomes value, unless that is NULL. */
+static void
+set_setting(char **field, char *value)
+{
+	if (value == NULL)
+		return;
+	wipe(field);
+	*field = value;
+}
+
+/* The first two settings of a file in the form of AWS's own tools. */
+static int
+read_credentials(const char *path, struct credentials *c)
+{
+	const char *p, *lf;
+	char *text;
+	size_t n;
+
+	if ((text = asset_read_secret("s3_credentials_file", path)) == NULL)
+		return -1;
+	for (p = text; *p != '\0'; p = *lf == '\0' ? lf : lf + 1) {
+		lf = p + strcspn(p, "\n");
+		n = (size_t)(lf - p);
+		set_setting(&c->key_id, setting(p, n, "aws_access_key_id"));
+		set_setting(&c->secret, setting(p, n, "aws_secret_access_key"));
+	}
+	wipe(&text);
+	if (c->key_id != NULL && c->secret != NULL &&
+	    strchr(c->key_id, ':') == NULL)
+		return 0;
+	log_warnx("s3_credentials_file: %s: it needs the lines "
+		  "\"aws_access_key_id = ID\" and "
+		  "\"aws_secret_access_key = SECRET\"",
+	    path);
+	return -1;
+}
+
+/* What is in the file now, if it is another one; what can't be used leaves the
+ * old ones in force.  The mutex is held. */
+static void
+reread(struct asset_s3 *s3)
+{
+	const char *path = s3->conf->s3_credentials_file;
+	struct credentials c = { NULL, NULL, s3->credentials.version + 1 };
+
+	if (!asset_file_changed(path, &s3->file) && s3->credentials.version > 0)
+		return;
+	if (read_credentials(path, &c) == -1) {
+		credentials_clear(&c);
+		return;
+	}
+	credentials_clear(&s3->credentials);
+	s3->credentials = c;
+	if (c.version > 1)
+		log_info("s3_credentials_file: %s: read again", path);
+}
+
+/* A copy of the credentials, to be cleared; -1 without memory. */
+static int
+get_credentials(struct asset_s3 *s3, struct credentials *c)
+{
+	pthread_mutex_lock(&s3->mutex);
+	reread(s3);
+	c->version = s3->credentials.version;
+	c->key_id = strdup(s3->credentials.key_id);
+	c->secret = strdup(s3->credentials.secret);
+	pthread_mutex_unlock(&s3->mutex);
+	if (c->key_id != NULL && c->secret != NULL)
+		return 0;
+	credentials_clear(c);
+	return -1;
+}
+
+/* Requests ---------------------------------------------------------------- */
+
+static bool
+is_denied(int status)
+{
+	return status == 401 || status == 403;
+}
+
+/* One try with *c, which is read for it. */
+static int
+try_signed(struct asset_s3 *s3, struct http_call *call, struct credentials *c,
+    struct http_answer *a, struct buf *why)
+{
+	memset(a, 0, sizeof(*a));
+	if (get_credentials(s3, c) == -1) {
+		buf_adds(why, "s3: no memory");
+		return -1;
+	}
+	call->region = s3->conf->s3_region;
+	call->key_id = c->key_id;
+	call->secret = c->secret;
+	return http_do(s3->http, call, a, why);
+}
+
+/*
+ * As http_do, signed.  *c are the credentials it was signed by, to be cleared.
+ * What was denied is asked once more when they were replaced meanwhile.
+ */
+static int
+do_signed(struct asset_s3 *s3, struct http_call *call, struct credentials *c,
+    struct http_answer *a, struct buf *why)
+{
+	struct credentials now = { NULL, NULL, 0 };
+
+	if (try_signed(s3, call, c, a, why) == -1)
+		return -1;
+	if (!is_denied(a->status) || get_credentials(s3, &now) == -1)
+		return 0;
+	credentials_clear(&now);
+	if (now.version == c->version)
+		return 0;
+	credentials_clear(c);
+	buf_free(&a->body);
+	return try_signed(s3, call, c, a, why);
+}
+
+/* As http_do, for what has no body; signed, or as anybody asks. */
+static int
+ask(struct asset_s3 *s3, struct http_call *call, bool sign,
+    struct credentials *c, struct http_answer *a, struct buf *why)
+{
+	static const struct http_field payload = { "x-amz-content-sha256",
+		"UNSIGNED-PAYLOAD" };
+
+	if (!sign)
+		return http_do(s3->http, call, a, why);
+	call->headers = &payload;
+	call->nheaders = 1;
+	return do_signed(s3, call, c, a, why);
+}
+
+/* Where to look when the store denies what was signed by c. */
+static void
+add_denied(const struct asset_s3 *s3, const struct credentials *c, int status,
+    const char *code, struct buf *why)
+{
+	/* A wrong clock is not the credentials' fault. */
+	if (c->secret != NULL && is_denied(status) &&
+	    strcmp(code, "RequestTimeTooSkewed") != 0)
+		buf_addf(why, "; look into s3_credentials_file, %s",
+		    s3->conf->s3_credentials_file);
+}
+
 /* The refusal of a request: temporary, or for good. */
 static enum asset_rc
 refused(const struct asset_s3 *s3, const struct http_answer *a,
-    const struct asset_source *src, const char *what, struct buf *why)
+    const struct credentials *c, const struct asset_source *src,
+    const char *what, struct buf *why)
 {
 	size_t from = why->len;
 	char code[64];
 
 	buf_addf(why, "s3: %s: status %d", what, a->status);
 	asset_xml_error(&a->body, why, code);
-	asset_scrub(why, from, s3->secret);
+	if (c->secret != NULL)
+		asset_scrub(why, from, c->secret);
+	add_denied(s3, c, a->status, code, why);
 	if (src != NULL && src->receipt != NULL)
 		src->receipt->retry_after = a->retry_after;
 	/* 400 RequestTimeout is AWS's way to say 408. */
@@ -79,14 +280,6 @@ refused(const struct asset_s3 *s3, const struct http_answer *a,
 	    strcmp(code, "SlowDown") == 0)
 		return ASSET_RETRY;
 	return ASSET_REFUSED;
-}
-
-static void
-sign(const struct asset_s3 *s3, struct http_call *call)
-{
-	call->region = s3->conf->s3_region;
-	call->key_id = s3->key_id;
-	call->secret = s3->secret;
 }
 
 static enum asset_rc
@@ -112,6 +305,7 @@ s3_put(struct asset_store *as, const struct asset_source *src, char **url,
 		.p = src->p,
 		.size = src->size,
 		.body_max = ERROR_BODY_MAX };
+	struct credentials c = { NULL, NULL, 0 };
 	struct buf to = BUF_INIT;
 	struct http_answer a;
 	enum asset_rc rc = ASSET_RETRY;
@@ -125,11 +319,10 @@ s3_put(struct asset_store *as, const struct asset_source *src, char **url,
 		hex_encode(src->sha256->b, DIGEST_BYTES, hex);
 	object_url(s3, src->key, &to);
 	call.url = buf_str(&to);
-	sign(s3, &call);
-	if (http_do(s3->http, &call, &a, why) == -1)
+	if (do_signed(s3, &call, &c, &a, why) == -1)
 		goto out;
 	if (a.status != 200 && a.status != 201 && a.status != 204) {
-		rc = refused(s3, &a, src, "upload", why);
+		rc = refused(s3, &a, &c, src, "upload", why);
 		goto out;
 	}
 	if (src->receipt != NULL)
@@ -138,6 +331,7 @@ s3_put(struct asset_store *as, const struct asset_source *src, char **url,
 	if ((*url = strdup(buf_str(&to))) != NULL)
 		rc = ASSET_OK;
 out:
+	credentials_clear(&c);
 	buf_free(&a.body);
 	buf_free(&to);
 	return rc;
@@ -147,28 +341,26 @@ static enum asset_rc
 s3_confirm(struct asset_store *as, const struct asset_source *src,
     const char *url, struct buf *why)
 {
-	static const struct http_field payload = { "x-amz-content-sha256",
-		"UNSIGNED-PAYLOAD" };
 	struct asset_s3 *s3 = (struct asset_s3 *)as;
+	bool public = s3->conf->s3_public_url != NULL;
 	struct http_call call = { .method = "HEAD", .url = url };
+	struct credentials c = { NULL, NULL, 0 };
 	struct buf to = BUF_INIT;
 	struct http_answer a;
 	enum asset_rc rc = ASSET_RETRY;
 
 	/* By the way readers come, so that they will find it. */
-	if (s3->conf->s3_public_url != NULL) {
+	if (public) {
 		public_url(s3, src->key, &to);
 		call.url = buf_str(&to);
-	} else {
-		call.headers = &payload;
-		call.nheaders = 1;
-		sign(s3, &call);
 	}
-	if (http_do(s3->http, &call, &a, why) == 0) {
+	if (ask(s3, &call, !public, &c, &a, why) == 0) {
 		rc = asset_compare(src, a.status, a.length, a.etag, why);
+		add_denied(s3, &c, a.status, "", why);
 		if (src->receipt != NULL)
 			src->receipt->retry_after = a.retry_after;
 	}
+	credentials_clear(&c);
 	buf_free(&a.body);
 	buf_free(&to);
 	return rc;
@@ -179,22 +371,16 @@ static enum asset_rc
 ask_cache_info(struct asset_s3 *s3, const char *url, bool sign_it,
     const char *what, struct buf *why)
 {
-	static const struct http_field payload = { "x-amz-content-sha256",
-		"UNSIGNED-PAYLOAD" };
 	struct http_call call = {
 		.method = "GET", .url = url, .body_max = ERROR_BODY_MAX
 	};
+	struct credentials c = { NULL, NULL, 0 };
 	struct buf ignored = BUF_INIT;
 	struct http_answer a;
 	enum asset_rc rc = ASSET_RETRY;
 	char code[64];
 
-	if (sign_it) {
-		call.headers = &payload;
-		call.nheaders = 1;
-		sign(s3, &call);
-	}
-	if (http_do(s3->http, &call, &a, why) == 0) {
+	if (ask(s3, &call, sign_it, &c, &a, why) == 0) {
 		asset_xml_error(&a.body, &ignored, code);
 		/* Who may only write there is told so by AccessDenied. */
 		if (a.status == 200 ||
@@ -203,8 +389,9 @@ ask_cache_info(struct asset_s3 *s3, const char *url, bool sign_it,
 			strcmp(code, "AccessDenied") == 0))
 			rc = ASSET_OK;
 		else
-			rc = refused(s3, &a, NULL, what, why);
+			rc = refused(s3, &a, &c, NULL, what, why);
 	}
+	credentials_clear(&c);
 	buf_free(&ignored);
 	buf_free(&a.body);
 	return rc;
@@ -233,24 +420,21 @@ s3_probe(struct asset_store *as, struct buf *why)
 static enum asset_rc
 s3_remove(struct asset_store *as, const char *key, struct buf *why)
 {
-	static const struct http_field payload = { "x-amz-content-sha256",
-		"UNSIGNED-PAYLOAD" };
 	struct asset_s3 *s3 = (struct asset_s3 *)as;
 	struct http_call call = { .method = "DELETE",
-		.headers = &payload,
-		.nheaders = 1,
 		.body_max = ERROR_BODY_MAX };
+	struct credentials c = { NULL, NULL, 0 };
 	struct buf to = BUF_INIT;
 	struct http_answer a;
 	enum asset_rc rc = ASSET_RETRY;
 
 	object_url(s3, key, &to);
 	call.url = buf_str(&to);
-	sign(s3, &call);
-	if (http_do(s3->http, &call, &a, why) == 0)
+	if (ask(s3, &call, true, &c, &a, why) == 0)
 		rc = a.status == 200 || a.status == 204 || a.status == 404
 		    ? ASSET_OK
-		    : refused(s3, &a, NULL, "remove", why);
+		    : refused(s3, &a, &c, NULL, "remove", why);
+	credentials_clear(&c);
 	buf_free(&a.body);
 	buf_free(&to);
 	return rc;
@@ -271,6 +455,7 @@ s3_read_url(struct asset_store *as, const char *key, const char *url,
 {
 	struct asset_s3 *s3 = (struct asset_s3 *)as;
 	struct buf path = BUF_INIT, out = BUF_INIT;
+	struct credentials c = { NULL, NULL, 0 };
 	struct sigv4 sig;
 	char *s = NULL;
 
@@ -278,17 +463,20 @@ s3_read_url(struct asset_store *as, const char *key, const char *url,
 	if (s3->conf->s3_public_url != NULL)
 		public_url(s3, key, &out);
 	else {
+		if (get_credentials(s3, &c) == -1)
+			return NULL;
 		object_path(s3, key, &path);
 		sig = (struct sigv4) { .method = method,
 			.scheme = s3->scheme,
 			.host = buf_str(&s3->host),
 			.path = buf_str(&path),
 			.region = s3->conf->s3_region,
-			.key_id = s3->key_id,
-			.secret = s3->secret,
+			.key_id = c.key_id,
+			.secret = c.secret,
 			.now = (int64_t)time(NULL),
 			.expires = s3->conf->s3_url_expires };
 		sigv4_presign(&sig, &out);
+		credentials_clear(&c);
 		buf_free(&path);
 	}
 	if (!buf_failed(&out))
@@ -309,10 +497,8 @@ s3_close(struct asset_store *as)
 	struct asset_s3 *s3 = (struct asset_s3 *)as;
 
 	http_pool_free(s3->http);
-	free(s3->key_id);
-	if (s3->secret != NULL)
-		explicit_bzero(s3->secret, strlen(s3->secret));
-	free(s3->secret);
+	credentials_clear(&s3->credentials);
+	pthread_mutex_destroy(&s3->mutex);
 	buf_free(&s3->host);
 	buf_free(&s3->base);
 	free(s3);
@@ -332,69 +518,6 @@ static const struct asset_ops s3_ops = {
 	.close = s3_close,
 };
 
-/* "name = value" in line; the value to be freed, NULL when it is not that. */
-static char *
-setting(const char *line, size_t n, const char *name)
-{
-	size_t len = strlen(name);
-	const char *end = line + n;
-
-	while (line < end && (*line == ' ' || *line == '\t'))
-		line++;
-	if ((size_t)(end - line) <= len || strncmp(line, name, len) != 0)
-		return NULL;
-	line += len;
-	while (line < end && (*line == ' ' || *line == '\t'))
-		line++;
-	if (line == end || *line++ != '=')
-		return NULL;
-	while (line < end && (*line == ' ' || *line == '\t'))
-		line++;
-	while (end > line && (unsigned char)end[-1] <= ' ')
-		end--;
-	return end > line ? strndup(line, (size_t)(end - line)) : NULL;
-}
-
-static void
-set_setting(char **field, char *value)
-{
-	if (value == NULL)
-		return;
-	if (*field != NULL)
-		explicit_bzero(*field, strlen(*field));
-	free(*field);
-	*field = value;
-}
-
-/* The first two settings of a file in the form of AWS's own tools. */
-static int
-read_credentials(struct asset_s3 *s3, const char *path)
-{
-	const char *p, *lf;
-	char *text;
-	size_t n;
-
-	if ((text = asset_read_secret("s3_credentials_file", path)) == NULL)
-		return -1;
-	for (p = text; *p != '\0'; p = *lf == '\0' ? lf : lf + 1) {
-		lf = p + strcspn(p, "\n");
-		n = (size_t)(lf - p);
-		set_setting(&s3->key_id, setting(p, n, "aws_access_key_id"));
-		set_setting(
-		    &s3->secret, setting(p, n, "aws_secret_access_key"));
-	}
-	explicit_bzero(text, strlen(text));
-	free(text);
-	if (s3->key_id != NULL && s3->secret != NULL &&
-	    strchr(s3->key_id, ':') == NULL)
-		return 0;
-	log_warnx("s3_credentials_file: %s: it needs the lines "
-		  "\"aws_access_key_id = ID\" and "
-		  "\"aws_secret_access_key = SECRET\"",
-	    path);
-	return -1;
-}
-
 struct asset_store *
 asset_s3_open(const struct conf *conf, bool write)
 {
@@ -405,6 +528,7 @@ asset_s3_open(const struct conf *conf, bool write)
 		return NULL;
 	s3->store.ops = &s3_ops;
 	s3->conf = conf;
+	pthread_mutex_init(&s3->mutex, NULL);
 	s3->scheme = strncmp(conf->s3_endpoint, "https:", 6) == 0 ? "https://"
 								  : "http://";
 	if (conf->s3_virtual_host) {
@@ -416,7 +540,8 @@ asset_s3_open(const struct conf *conf, bool write)
 	}
 	if (conf->s3_public_url == NULL)
 		s3->store.url_expires = conf->s3_url_expires;
-	if (read_credentials(s3, conf->s3_credentials_file) == -1 ||
+	reread(s3);
+	if (s3->credentials.version == 0 ||
 	    (write &&
 		(s3->http = http_pool_new(
 		     conf->tls_ca_file, conf->relay_timeout)) == NULL)) {

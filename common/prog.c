@@ -249,11 +249,11 @@ enter_sandbox(
 		sandbox_read(sb, files[i]);
 	for (i = 0; i < nitems(devices); i++)
 		sandbox_use(sb, devices[i]);
-	sandbox_read(sb, conf->public_key_file);
-	sandbox_read(sb, conf->drv_public_key_file);
 	sandbox_read(sb, conf->tls_ca_file);
-	sandbox_read(sb, conf->s3_credentials_file);
-	sandbox_read(sb, conf->glitch_token_file);
+	sandbox_read_replaced(sb, conf->public_key_file);
+	sandbox_read_replaced(sb, conf->drv_public_key_file);
+	sandbox_read_replaced(sb, conf->s3_credentials_file);
+	sandbox_read_replaced(sb, conf->glitch_token_file);
 	if (l != NULL)
 		sandbox_remove_in(sb, listen_dir(l));
 	else /* what is produced goes into a temporary file (fcgi.h) */

@@ -164,6 +164,34 @@ sandbox_read(struct sandbox *sb, const char *path)
 	allow(sb, path, FS_READ);
 }
 
+static void
+read_beside(struct sandbox *sb, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir;
+
+	/* A name without a slash is in the directory we are in. */
+	dir =
+	    slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path));
+	if (dir != NULL && dir[0] != '\0')
+		sandbox_read(sb, dir);
+	free(dir);
+}
+
+void
+sandbox_read_replaced(struct sandbox *sb, const char *path)
+{
+	char *real;
+
+	if (sb == NULL || path == NULL)
+		return;
+	sandbox_read(sb, path);
+	read_beside(sb, path);
+	if ((real = realpath(path, NULL)) != NULL)
+		read_beside(sb, real);
+	free(real);
+}
+
 void
 sandbox_execute(struct sandbox *sb, const char *path)
 {

@@ -25,6 +25,12 @@ struct sandbox *sandbox_new(bool tcp);
  * what is at it later stays out of reach.
  */
 void sandbox_read(struct sandbox *sb, const char *path);
+/*
+ * Allow the file path, and to read all in its directory: another file may be
+ * moved to its name later, as editors and those who rotate secrets do.  A link
+ * is followed: the directory of what it leads to as well.  Never "/".
+ */
+void sandbox_read_replaced(struct sandbox *sb, const char *path);
 /* And run programs. */
 void sandbox_execute(struct sandbox *sb, const char *path);
 /* Read, write, make, move and remove. */

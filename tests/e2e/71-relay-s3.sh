@@ -186,18 +186,51 @@ wrong() {
 	is "it can still be read" "$(status "$U/cache/$key")" 200
 	wrong_key=$key
 }
+# right: the right credentials are put in place, and no program is restarted.
+right() {
+	credentials
+	ok "tmpnix retry, with the right ones in the file" tmpnix retry "$wrong_key"
+	ok "stores it, with no restart" until_true 20 state_is "$wrong_key" stored ||
+	    last_error "$wrong_key"
+	req "$U/cache/$wrong_key"
+	is "and readers get URLs signed by them" "$(status "$(header location)")" 200
+}
 ok "status has asked the bucket" tmpnix status
+path_make rotated "before the credentials are rotated"
+put "$key" "$nar"
+relay_wait
+rotated_key=$key
 credentials "$KEY_ID" another-secret-of-40-characters-0123456
-restart
 # Before anything was pushed:
 ok "wrong credentials are seen by status" not tmpnix status
 ok "which says what is wrong" grep -q \
     '^  asset store: s3: read: status 403: SignatureDoesNotMatch' "$W/ok.out"
-wrong secret SignatureDoesNotMatch
-credentials NOSUCHKEY0000000001
-restart
-wrong key-id InvalidAccessKeyId
+wrong secret "SignatureDoesNotMatch.*look into s3_credentials_file, $W/cred"
+req "$U/cache/$rotated_key"
+is "readers get URLs signed by what is in the file" \
+    "$(status "$(header location)")" 403
+right
+# By another name, as those who rotate them do; the old ones stay in force while
+# it is not yet right.
+(umask 077 && echo 'aws_access_key_id' >"$W/credentials.new")
+mv "$W/credentials.new" "$W/credentials"
+path_make half "the file is half written"
+put "$key" "$nar"
+ok "half a file: the old ones are used" until_true 20 state_is "$key" stored
+ok "and the log says what is wrong with it" \
+    grep -q 's3_credentials_file.*needs the lines' "$W/log/upload.log"
 credentials
+chmod 640 "$W/credentials"
+path_make mode "the file's mode is wrong"
+put "$key" "$nar"
+ok "a file that others can read: the old ones are used" \
+    until_true 20 state_is "$key" stored
+ok "and the log says so" \
+    grep -q 's3_credentials_file.*chmod 600' "$W/log/upload.log"
+rm "$W/credentials"
+credentials NOSUCHKEY0000000001
+wrong key-id "InvalidAccessKeyId.*look into s3_credentials_file, $W/cred"
+right
 conf_set s3_bucket no-such-bucket
 restart
 wrong bucket NoSuchBucket
@@ -215,12 +248,14 @@ prog_ready upload
 # shellcheck disable=SC2034
 TMPNIX_WRAP=
 wrong clock RequestTimeTooSkewed
+not failed_so "$key" s3_credentials_file && pass "which is not its fault" ||
+    fail "the credentials are blamed: $(last_error "$key")"
 s3 -X PUT -d "{\"Version\":\"2012-10-17\",\"Statement\":[{
     \"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":[\"s3:PutObject\"],
     \"Resource\":[\"arn:aws:s3:::$BUCKET/*\"]}]}" \
     "http://127.0.0.1:$s3_port/$BUCKET?policy="
 restart
-wrong permission AccessDenied
+wrong permission "AccessDenied.*look into s3_credentials_file"
 bucket_public
 is "a key that is no failed one" \
     "$(tmpnix retry nar/none >/dev/null 2>&1; echo $?)" 1
@@ -228,7 +263,7 @@ ok "tmpnix retry KEY" tmpnix retry "$wrong_key"
 ok "starts that one over" until_true 20 state_is "$wrong_key" stored
 # (Another bucket is another store, to which nix-cache-info goes too.)
 is "and the others stay" "$(sql "SELECT count(*) FROM asset
-    WHERE state = 'failed' AND key <> 'nix-cache-info'")" 4
+    WHERE state = 'failed' AND key <> 'nix-cache-info'")" 2
 ok "tmpnix retry" tmpnix retry
 relay_wait
 ok "status is well again" tmpnix status

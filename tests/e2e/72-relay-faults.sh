@@ -232,6 +232,12 @@ restart_upload
 put "$key" "$nar"
 ok "a wrong token" until_true 20 state_is "$key" failed
 ok "is said in words" failed_so "$key" "does not accept the token"
+ok "and the file is named" failed_so "$key" "look into glitch_token_file, $W/tok"
+(umask 077 && echo "$TOKEN" >"$W/token.new")
+mv "$W/token.new" "$W/token"
+ok "tmpnix retry, with the right one in the file" tmpnix retry "$key"
+ok "stores it, with no restart and at once" until_true 10 state_is "$key" stored ||
+    last_error "$key"
 chmod 644 "$W/token"
 prog_stop upload
 prog_start upload

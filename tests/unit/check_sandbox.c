@@ -118,6 +118,35 @@ START_TEST(files)
 }
 END_TEST
 
+/* A file that is replaced, and a link to another place. */
+START_TEST(replaced)
+{
+	struct sandbox *sb;
+
+	make_files();
+	scratch_write("r/new", "text", 4);
+	ck_assert_int_eq(mkdir(scratch_path("l"), 0700), 0);
+	ck_assert_int_eq(
+	    symlink(scratch_path("r/file"), scratch_path("l/link")), 0);
+	scratch_write("l/other", "text", 4);
+	if ((sb = new_sandbox(false)) == NULL)
+		return;
+	sandbox_write(sb, scratch_path("w"));
+	sandbox_read_replaced(sb, scratch_path("l/link"));
+	sandbox_read_replaced(sb, scratch_path("w/not-there"));
+	sandbox_read_replaced(sb, "/not-there");
+	sandbox_read_replaced(sb, NULL);
+	privileges_no_new();
+	ck_assert_int_eq(sandbox_enter(sb), 0);
+	ck_assert_int_eq(try_open(scratch_path("l/link"), O_RDONLY), 0);
+	ck_assert_int_eq(try_open(scratch_path("l/other"), O_RDONLY), 0);
+	ck_assert_int_eq(try_open(scratch_path("l/other"), O_WRONLY), EACCES);
+	ck_assert_int_eq(try_open(scratch_path("r/new"), O_RDONLY), 0);
+	ck_assert_int_eq(try_open(scratch_path("secret"), O_RDONLY), EACCES);
+	ck_assert_int_eq(try_open("/etc/passwd", O_RDONLY), EACCES);
+}
+END_TEST
+
 /* Programs that are allowed run, in the sandbox too. */
 START_TEST(programs)
 {
@@ -205,6 +234,7 @@ START_TEST(without)
 	without_landlock(answers[_i]);
 	ck_assert_ptr_null(sandbox_new(true));
 	sandbox_read(NULL, "/");
+	sandbox_read_replaced(NULL, "/etc/passwd");
 	sandbox_execute(NULL, "/");
 	sandbox_write(NULL, "/");
 	sandbox_use(NULL, "/");
@@ -236,6 +266,7 @@ main(void)
 	TCase *tc = tcase_create("sandbox");
 
 	tcase_add_test(tc, files);
+	tcase_add_test(tc, replaced);
 	tcase_add_exit_test(tc, programs, 7);
 	tcase_add_test(tc, too_early);
 	suite_add_tcase(s, tc);

@@ -71,17 +71,27 @@ state_free(void *state)
 	free(st);
 }
 
-static int
-run(const struct conf *conf, struct listener *l)
+static void
+use(void *state, const struct settings *s)
 {
+	struct state *st = state;
+
+	st->reads.conf = s->conf;
+}
+
+static int
+run(struct live *lv, struct listener *l)
+{
+	const struct conf *conf = live_first(lv);
 	struct shared sh = { .conf = conf };
 	struct index *ix;
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
-		.trusted_proxies = &conf->trusted_proxies,
+		.live = lv,
 		.state_new = state_new,
 		.state_free = state_free,
+		.use = use,
 		.shared = &sh,
 		.authorize = authorize,
 	};

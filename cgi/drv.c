@@ -260,8 +260,8 @@ put_instantiate(void *state, struct request *r)
 		begin(st->shared);
 	if (st->shared->instantiate == NULL)
 		return answer(st, r, INSTANTIATE_NO_FILE, NULL, file);
-	rc = instantiate_run(
-	    st->shared->instantiate, st->reads.index, r, file, attr, &result);
+	rc = instantiate_run(st->shared->instantiate, st->reads.conf,
+	    st->reads.index, r, file, attr, &result);
 	log_info("instantiate %s %s: %s", file, attr,
 	    rc == INSTANTIATE_OK	    ? result.base
 		: rc == INSTANTIATE_FAILED  ? "failed"
@@ -322,6 +322,14 @@ state_free(void *state)
 }
 
 static void
+use(void *state, const struct settings *s)
+{
+	struct state *st = state;
+
+	st->reads.conf = s->conf;
+}
+
+static void
 stopping(void *arg)
 {
 	struct shared *sh = arg;
@@ -351,41 +359,59 @@ allow(const struct conf *conf, struct sandbox *sb)
 	return true;
 }
 
+/* All this program does is about one store directory. */
 static int
-run(const struct conf *given, struct listener *l)
+use_drv_store_dir(struct conf *conf, void **made)
 {
-	/* All this program does is about one store directory. */
-	struct conf conf = *given;
-	struct shared sh = { .conf = &conf, .once = l == NULL };
+	char *dir;
+
+	(void)made;
+	if ((dir = strdup(conf->drv_store_dir)) == NULL) {
+		log_warn("drv_store_dir");
+		return -1;
+	}
+	free(conf->store_dir);
+	conf->store_dir = dir;
+	return 0;
+}
+
+static int
+run(struct live *lv, struct listener *l)
+{
+	static const struct live_ops ops = { use_drv_store_dir, NULL };
+	const struct conf *conf = live_first(lv);
+	struct shared sh = { .conf = conf, .once = l == NULL };
 	const struct fcgi_program prog = {
 		.routes = routes,
-		.open_scopes = given->public_reads ? SCOPE_PULL : 0,
-		.trusted_proxies = &conf.trusted_proxies,
+		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
+		.live = lv,
 		.state_new = state_new,
 		.state_free = state_free,
+		.use = use,
 		.shared = &sh,
 		.authorize = authorize,
 		.stopping = stopping,
 	};
-	size_t threads = conf.threads;
+	size_t threads = conf->threads;
 
-	conf.store_dir = conf.drv_store_dir;
-	if ((sh.store = asset_store_open(&conf, CACHE_DRV)) == NULL ||
-	    (sh.spool = spool_open_read(conf.state_dir)) == NULL)
+	if (live_begin(lv, &ops) == -1)
+		exit(1);
+	if ((sh.store = asset_store_open(conf, CACHE_DRV)) == NULL ||
+	    (sh.spool = spool_open_read(conf->state_dir)) == NULL)
 		fatalx("%s can't be used: has tmpnix init been run?",
-		    conf.state_dir);
+		    conf->state_dir);
 	if ((sh.gate = gate_new()) == NULL)
 		fatalx("no memory");
 	if (!sh.once) {
 		begin(&sh);
 		log_info("serving derivations for stores in %s, %zu files to "
 			 "instantiate",
-		    conf.store_dir, conf.nfiles);
+		    conf->store_dir, conf->nfiles);
 	}
 	/* Those that wait for evaluations keep none from reading. */
-	if (conf.nfiles > 0)
-		threads += instantiate_threads(&conf);
-	if (fcgi_serve(&prog, l, threads, (unsigned int)conf.stop_timeout) ==
+	if (conf->nfiles > 0)
+		threads += instantiate_threads(conf);
+	if (fcgi_serve(&prog, l, threads, (unsigned int)conf->stop_timeout) ==
 	    -1)
 		return 1;
 	instantiate_free(sh.instantiate);

@@ -25,9 +25,8 @@ struct shared {
 	struct relay *relay;
 	struct push_pressure pressure;
 	struct gate *gate;
-	struct policy *policy;
+	struct live *live; /* whose settings are made into a policy */
 	struct verifier *verifier; /* NULL: verify = file */
-	struct acceptor acceptor;
 	bool once; /* CGI: what a PUT needs is not there before one comes */
 };
 
@@ -35,6 +34,8 @@ struct shared {
 struct state {
 	struct reads reads; /* first: see reads.h */
 	struct push push;
+	struct acceptor acceptor;
+	const struct settings *settings;
 	struct shared *shared;
 };
 
@@ -86,7 +87,8 @@ state_new(void *arg)
 	st->push.store = sh->store;
 	st->push.relay = sh->relay;
 	st->push.pressure = &sh->pressure;
-	st->push.acceptor = &sh->acceptor;
+	st->push.acceptor = &st->acceptor;
+	st->acceptor.cache = CACHE_MAIN;
 	st->push.once = sh->once;
 	st->shared = sh;
 	return st;
@@ -134,37 +136,66 @@ recover(struct shared *sh)
 	index_close(ix);
 }
 
+static int
+make_policy(struct conf *conf, void **made)
+{
+	struct policy *p;
+
+	if ((p = policy_new(conf)) == NULL)
+		return -1;
+	if (conf->verify != CONF_VERIFY_NAR && policy_signs(p)) {
+		log_warnx("secret_key_file needs verify = nar: what was not "
+			  "verified is not signed");
+		policy_free(p);
+		return -1;
+	}
+	*made = p;
+	return 0;
+}
+
+static void
+unmake_policy(void *made)
+{
+	policy_free(made);
+}
+
 /* What decides over what comes in. */
 static void
 start_checks(struct shared *sh)
 {
+	static const struct live_ops ops = { make_policy, unmake_policy };
 	const struct conf *conf = sh->conf;
 
-	if ((sh->policy = policy_new(conf)) == NULL)
+	if (live_begin(sh->live, &ops) == -1)
 		exit(1);
 	if (conf->verify == CONF_VERIFY_NAR &&
 	    (sh->verifier = verifier_start(
 		 conf, CACHE_MAIN, sh->store, sh->spool)) == NULL)
 		exit(1);
-	if (sh->verifier == NULL && policy_signs(sh->policy))
-		fatalx("secret_key_file needs verify = nar: what was not "
-		       "verified is not signed");
-	sh->acceptor.conf = conf;
-	sh->acceptor.cache = CACHE_MAIN;
-	sh->acceptor.verifier = sh->verifier;
-	sh->acceptor.policy = sh->policy;
 }
 
-/* Enter nix-cache-info as the configuration has it. */
 static void
-publish_cache_info(struct shared *sh, struct push *p)
+use(void *state, const struct settings *s)
+{
+	struct state *st = state;
+
+	st->settings = s;
+	st->reads.conf = st->push.conf = st->acceptor.conf = s->conf;
+	st->acceptor.policy = s->made;
+	st->acceptor.verifier = st->shared->verifier;
+}
+
+/* Enter nix-cache-info as conf has it: 0, or -1 (logged). */
+static int
+publish_cache_info(const struct conf *conf, struct push *p)
 {
 	struct buf text = BUF_INIT;
+	int rc;
 
-	reads_cache_info(sh->conf, &text);
-	if (push_cache_info(p, &text) == -1)
-		fatalx("nix-cache-info can't be stored");
+	reads_cache_info(conf, &text);
+	rc = push_cache_info(p, &text);
 	buf_free(&text);
+	return rc;
 }
 
 static bool
@@ -191,7 +222,10 @@ begin_once(struct state *st)
 		exit(1);
 	st->reads.spool = st->push.spool = sh->spool;
 	start_checks(sh);
-	publish_cache_info(sh, &st->push);
+	st->acceptor.policy = st->settings->made;
+	st->acceptor.verifier = sh->verifier;
+	if (publish_cache_info(sh->conf, &st->push) == -1)
+		fatalx("nix-cache-info can't be stored");
 	if ((sh->relay = relay_start_once(sh->conf, CACHE_MAIN, sh->store,
 		 sh->spool, sh->verifier)) == NULL)
 		exit(1);
@@ -215,7 +249,8 @@ begin(struct shared *sh)
 	start_checks(sh);
 	if ((st = state_new(sh)) == NULL)
 		exit(1);
-	publish_cache_info(sh, &st->push);
+	if (publish_cache_info(sh->conf, &st->push) == -1)
+		fatalx("nix-cache-info can't be stored");
 	state_free(st);
 	if ((sh->relay = relay_start(sh->conf, CACHE_MAIN, sh->store, sh->spool,
 		 sh->verifier)) == NULL)
@@ -224,10 +259,28 @@ begin(struct shared *sh)
 	    spool_instance(sh->spool));
 }
 
+/* What of it lies elsewhere than with the threads that serve. */
+static void
+reloaded(void *arg, const struct settings *s)
+{
+	struct shared *sh = arg;
+	struct state *st;
+
+	if (sh->verifier != NULL)
+		verifier_set_max(sh->verifier, s->conf->max_nar_size);
+	if ((st = state_new(sh)) == NULL)
+		return;
+	if (publish_cache_info(s->conf, &st->push) == 0)
+		relay_wake(sh->relay);
+	else
+		log_warnx("nix-cache-info stays as it was in the store");
+	state_free(st);
+}
+
 static void
 allow_file(const char *path, void *sb)
 {
-	sandbox_read(sb, path);
+	sandbox_read_replaced(sb, path);
 }
 
 static bool
@@ -250,17 +303,20 @@ allow(const struct conf *conf, struct sandbox *sb)
 }
 
 static int
-run(const struct conf *conf, struct listener *l)
+run(struct live *lv, struct listener *l)
 {
-	struct shared sh = { .conf = conf, .once = l == NULL };
+	const struct conf *conf = live_first(lv);
+	struct shared sh = { .conf = conf, .live = lv, .once = l == NULL };
 	const struct fcgi_program prog = {
 		.routes = routes,
 		.open_scopes = conf->public_reads ? SCOPE_PULL : 0,
-		.trusted_proxies = &conf->trusted_proxies,
+		.live = lv,
 		.state_new = state_new,
 		.state_free = state_free,
+		.use = use,
 		.shared = &sh,
 		.authorize = authorize,
+		.reloaded = reloaded,
 	};
 	int left;
 
@@ -282,7 +338,6 @@ run(const struct conf *conf, struct listener *l)
 	verifier_stop(sh.verifier);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
-	policy_free(sh.policy);
 	gate_free(sh.gate);
 	return 0;
 }

@@ -3,7 +3,7 @@
  * (I2), its content address is right, somebody we trust signed it, and its
  * references are there.  Then it gets our own signature.
  *
- * A struct acceptor is const after it was filled in: any thread.
+ * A struct acceptor belongs to one thread.
  */
 #ifndef ACCEPT_H
 #define ACCEPT_H

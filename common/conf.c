@@ -245,6 +245,8 @@ parse_line(struct parse *ps, const char *p, size_t n)
 	}
 	*seen = ps->line;
 	parse_value(ps, k, v, n);
+	if ((ps->c->texts[k - conf_keys] = strndup(v, n)) == NULL)
+		error_line(ps, conf_no_memory);
 }
 
 static void
@@ -370,8 +372,10 @@ conf_parse(const char *p, size_t n, const char *name, struct buf *errs)
 	struct parse ps = { .name = name, .errs = errs };
 	const char *end = p + n, *lf;
 
-	if ((ps.c = calloc(1, sizeof(*ps.c))) == NULL) {
+	if ((ps.c = calloc(1, sizeof(*ps.c))) == NULL ||
+	    (ps.c->texts = calloc(conf_nkeys, sizeof(*ps.c->texts))) == NULL) {
 		buf_addf(errs, "%s: %s\n", name, conf_no_memory);
+		conf_free(ps.c);
 		return NULL;
 	}
 	for (; p < end; p = lf + 1) {
@@ -415,6 +419,79 @@ conf_load(const char *file, struct buf *errs)
 	return c;
 }
 
+/* What key i was set to, or its default. */
+static const char *
+key_text(const struct conf *c, size_t i)
+{
+	return c->texts[i] != NULL ? c->texts[i] : conf_keys[i].def;
+}
+
+static void
+add_name(struct buf *names, const char *name)
+{
+	buf_addf(names, "%s%s", names->len > 0 ? ", " : "", name);
+}
+
+static bool
+same_files(const struct conf *a, const struct conf *b)
+{
+	size_t i;
+
+	if (a->nfiles != b->nfiles)
+		return false;
+	for (i = 0; i < a->nfiles; i++)
+		if (strcmp(a->files[i].name, b->files[i].name) != 0 ||
+		    strcmp(a->files[i].path, b->files[i].path) != 0)
+			return false;
+	return true;
+}
+
+/* The text of a configuration that is new's as far as it may be, else old's. */
+static void
+merge(const struct conf *old, const struct conf *new, struct conf_changes *ch,
+    struct buf *text)
+{
+	const struct conf *from;
+	size_t i;
+
+	for (i = 0; i < conf_nkeys; i++) {
+		from = conf_keys[i].live ? new : old;
+		if (strcmp(key_text(old, i), key_text(new, i)) != 0)
+			add_name(from == new ? &ch->taken : &ch->kept,
+			    conf_keys[i].name);
+		/* (Behind a blank "#" would begin a comment.) */
+		if (from->texts[i] != NULL)
+			buf_addf(
+			    text, "%s=%s\n", conf_keys[i].name, from->texts[i]);
+	}
+	/* Without any, what they need was not set up. */
+	from = old->nfiles > 0 ? new : old;
+	if (!same_files(old, new))
+		add_name(from == new ? &ch->taken : &ch->kept, "file");
+	for (i = 0; i < from->nfiles; i++)
+		buf_addf(text, "file.%s=%s\n", from->files[i].name,
+		    from->files[i].path);
+}
+
+struct conf *
+conf_reload(const struct conf *old, const char *file, struct conf_changes *ch,
+    struct buf *errs)
+{
+	struct buf text = BUF_INIT;
+	struct conf *new, *c = NULL;
+
+	if ((new = conf_load(file, errs)) == NULL)
+		return NULL;
+	merge(old, new, ch, &text);
+	conf_free(new);
+	if (buf_failed(&text))
+		buf_addf(errs, "%s: %s\n", file, conf_no_memory);
+	else
+		c = conf_parse(buf_str(&text), text.len, file, errs);
+	buf_free(&text);
+	return c;
+}
+
 void
 conf_free(struct conf *c)
 {
@@ -422,6 +499,9 @@ conf_free(struct conf *c)
 
 	if (c == NULL)
 		return;
+	for (i = 0; c->texts != NULL && i < conf_nkeys; i++)
+		free(c->texts[i]);
+	free(c->texts);
 	free(c->state_dir);
 	free(c->user);
 	free(c->store_dir);
@@ -464,4 +544,10 @@ const char *
 conf_key(size_t i)
 {
 	return i < conf_nkeys ? conf_keys[i].name : NULL;
+}
+
+bool
+conf_key_live(size_t i)
+{
+	return conf_keys[i].live;
 }

@@ -105,6 +105,8 @@ struct conf {
 	uint64_t drv_queue;
 	uint64_t drv_memory; /* bytes of address space; 0: no limit */
 	uint64_t drv_cpu; /* seconds; 0: no limit */
+
+	char **texts; /* conf.c's: each key's value as it was written */
 };
 
 /*
@@ -117,6 +119,21 @@ struct conf *conf_parse(
 
 /* The same for a file; one that can't be read is a message too. */
 struct conf *conf_load(const char *file, struct buf *errs);
+
+/* Names of keys, separated by ", ". */
+struct conf_changes {
+	struct buf taken;
+	struct buf kept; /* as they were: a restart is needed for them */
+};
+
+/*
+ * Load the file for a program that runs with old already: a new conf that has
+ * of the file what can change while a program runs, and all else as old has
+ * it.  That is so for file.NAME too, unless there was none.  What differs is
+ * added to ch.  NULL with messages in errs, as conf_load.
+ */
+struct conf *conf_reload(const struct conf *old, const char *file,
+    struct conf_changes *ch, struct buf *errs);
 void conf_free(struct conf *c);
 
 /* May (p, n) be the NAME of a file. key? */
@@ -127,5 +144,7 @@ const char *conf_file_find(const struct conf *c, const char *name);
 
 /* The i-th key's name, for tests and documentation; NULL behind the last. */
 const char *conf_key(size_t i);
+/* Does conf_reload take it from the file? */
+bool conf_key_live(size_t i);
 
 #endif

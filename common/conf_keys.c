@@ -516,10 +516,16 @@ parse_level(const struct key_def *k, const char *v, size_t n, void *field)
 	"must be a path, absolute or below state_dir, without \"//\", "        \
 	"\"/./\", \"/../\" and without a slash at the end"
 
+/* A key that needs a restart, and one for which SIGHUP is enough. */
 #define ROW(field, parser, def, rule, min, max)                                \
 	{                                                                      \
 #field, parser, offsetof(struct conf, field), def, rule, min,  \
-		    max                                                        \
+		    max, false                                                 \
+	}
+#define HUP(field, parser, def, rule, min, max)                                \
+	{                                                                      \
+#field, parser, offsetof(struct conf, field), def, rule, min,  \
+		    max, true                                                  \
 	}
 
 const struct key_def conf_keys[] = {
@@ -530,39 +536,39 @@ const struct key_def conf_keys[] = {
 	ROW(store_dir, parse_store_dir, "/nix/store",
 	    CONF_PATH_RULE " or spaces, such as /nix/store", 0, 0),
 	ROW(url, parse_url, "http://127.0.0.1:8080", URL_RULE, 0, 0),
-	ROW(want_mass_query, parse_bool, "yes", "must be yes or no", 0, 0),
-	ROW(priority, parse_number, "30", "must be a number from 0 to 1000000",
+	HUP(want_mass_query, parse_bool, "yes", "must be yes or no", 0, 0),
+	HUP(priority, parse_number, "30", "must be a number from 0 to 1000000",
 	    0, 1000000),
-	ROW(public_key_file, parse_state_path_or_none, "keys/cache.pub",
+	HUP(public_key_file, parse_state_path_or_none, "keys/cache.pub",
 	    STATE_PATH_RULE ", or none", 0, 0),
-	ROW(drv_public_key_file, parse_state_path_or_none, "keys/drv.pub",
+	HUP(drv_public_key_file, parse_state_path_or_none, "keys/drv.pub",
 	    STATE_PATH_RULE ", or none", 0, 0),
 	ROW(threads, parse_number, "32", "must be a number from 1 to 512", 1,
 	    512),
 	ROW(body_dir, parse_path_or_none, "none", CONF_PATH_RULE ", or none", 0,
 	    0),
-	ROW(spool_min_free, parse_size, "256M", SIZE_RULE, 0, SIZE_LIMIT),
-	ROW(max_upload_size, parse_size, "16G", SIZE_RULE ", 0 for no limit", 0,
+	HUP(spool_min_free, parse_size, "256M", SIZE_RULE, 0, SIZE_LIMIT),
+	HUP(max_upload_size, parse_size, "16G", SIZE_RULE ", 0 for no limit", 0,
 	    SIZE_LIMIT),
-	ROW(max_meta_size, parse_size, "64M", "must be a size from 1 to 1G", 1,
+	HUP(max_meta_size, parse_size, "64M", "must be a size from 1 to 1G", 1,
 	    (uint64_t)1 << 30),
 	ROW(verify, parse_verify, "nar", "must be nar or file", 0, 0),
 	ROW(verify_workers, parse_number, "2", "must be a number from 1 to 64",
 	    1, 64),
-	ROW(max_nar_size, parse_size, "16G", SIZE_RULE ", over 0", 1,
+	HUP(max_nar_size, parse_size, "16G", SIZE_RULE ", over 0", 1,
 	    SIZE_LIMIT),
-	ROW(check_references, parse_bool, "no", "must be yes or no", 0, 0),
-	ROW(require_signature, parse_bool, "no", "must be yes or no", 0, 0),
-	ROW(trusted_public_keys, parse_public_keys, "none",
+	HUP(check_references, parse_bool, "no", "must be yes or no", 0, 0),
+	HUP(require_signature, parse_bool, "no", "must be yes or no", 0, 0),
+	HUP(trusted_public_keys, parse_public_keys, "none",
 	    "must be public keys, NAME:BASE64, separated by blanks, or "
 	    "none",
 	    0, 0),
-	ROW(secret_key_file, parse_state_paths, "keys/cache.sec",
+	HUP(secret_key_file, parse_state_paths, "keys/cache.sec",
 	    "must be paths, absolute or below state_dir, separated by blanks, "
 	    "or none",
 	    0, 0),
 	ROW(public_reads, parse_bool, "yes", "must be yes or no", 0, 0),
-	ROW(trusted_proxies, parse_networks, "none",
+	HUP(trusted_proxies, parse_networks, "none",
 	    "must be addresses or networks, such as 10.0.0.0/8 or "
 	    "2001:db8::/32, separated by blanks, or none",
 	    0, 0),
@@ -605,24 +611,24 @@ const struct key_def conf_keys[] = {
 	    1, 64),
 	ROW(relay_timeout, parse_duration, "60s",
 	    "must be a time from 1s to 1h", 1, 3600),
-	ROW(relay_wait, parse_duration, "4m", "must be a time from 1s to 1h", 1,
+	HUP(relay_wait, parse_duration, "4m", "must be a time from 1s to 1h", 1,
 	    3600),
-	ROW(spool_max, parse_size, "0", SIZE_RULE ", 0 for no limit", 0,
+	HUP(spool_max, parse_size, "0", SIZE_RULE ", 0 for no limit", 0,
 	    SIZE_LIMIT),
-	ROW(spool_wait, parse_duration, "2m", "must be a time from 0s to 1h", 0,
+	HUP(spool_wait, parse_duration, "2m", "must be a time from 0s to 1h", 0,
 	    3600),
-	ROW(narinfo, parse_narinfo, "auto", "must be auto, redirect or inline",
+	HUP(narinfo, parse_narinfo, "auto", "must be auto, redirect or inline",
 	    0, 0),
 	ROW(stop_timeout, parse_duration, "30s",
 	    "must be a time from 1s to 10m", 1, 600),
-	ROW(log_level, parse_level, "info", "must be warn, info or debug", 0,
+	HUP(log_level, parse_level, "info", "must be warn, info or debug", 0,
 	    0),
-	ROW(drv_overlays, parse_path_or_none, "none",
+	HUP(drv_overlays, parse_path_or_none, "none",
 	    CONF_PATH_RULE ", or none", 0, 0),
-	ROW(drv_nix_path, parse_nix_path, "none",
+	HUP(drv_nix_path, parse_nix_path, "none",
 	    "must be entries as NIX_PATH has them, without blanks, or none", 0,
 	    0),
-	ROW(drv_args, parse_words_or_none, "none",
+	HUP(drv_args, parse_words_or_none, "none",
 	    "must be options of nix-instantiate, or none", 0, 0),
 	ROW(drv_eval, parse_eval, "restricted", "must be restricted or impure",
 	    0, 0),
@@ -633,15 +639,15 @@ const struct key_def conf_keys[] = {
 	ROW(drv_secret_key_file, parse_state_path_or_none, "keys/drv.sec",
 	    STATE_PATH_RULE, 0, 0),
 	ROW(nix_bin_dir, parse_path, "/usr/bin", CONF_PATH_RULE, 0, 0),
-	ROW(drv_timeout, parse_duration, "15m", "must be a time from 1s to 1d",
+	HUP(drv_timeout, parse_duration, "15m", "must be a time from 1s to 1d",
 	    1, 86400),
 	ROW(drv_jobs, parse_number, "2", "must be a number from 1 to 64", 1,
 	    64),
 	ROW(drv_queue, parse_number, "32", "must be a number from 0 to 256", 0,
 	    256),
-	ROW(drv_memory, parse_size, "4G", SIZE_RULE ", 0 for no limit", 0,
+	HUP(drv_memory, parse_size, "4G", SIZE_RULE ", 0 for no limit", 0,
 	    SIZE_LIMIT),
-	ROW(drv_cpu, parse_duration, "15m",
+	HUP(drv_cpu, parse_duration, "15m",
 	    "must be a time up to 1d, 0 for no limit", 0, 86400),
 };
 

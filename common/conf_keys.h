@@ -23,6 +23,7 @@ struct key_def {
 	const char *def; /* the default, as it would be written */
 	const char *rule;
 	uint64_t min, max; /* of numbers */
+	bool live; /* a running program takes another value, see conf_reload */
 };
 
 #define CONF_KEYS_MAX 128

@@ -478,7 +478,7 @@ parse_client(struct request *r, const struct netblocks *trusted)
 
 	r->has_client =
 	    peer != NULL && netaddr_parse(peer, strlen(peer), &r->client) == 0;
-	if (r->has_client && trusted != NULL && trusted->n > 0 &&
+	if (r->has_client && trusted->n > 0 &&
 	    (forwarded = forwarded_for(r)) != NULL)
 		netaddr_forwarded(trusted, forwarded, &r->client);
 }
@@ -532,7 +532,7 @@ refuse_method(struct request *r, unsigned int allowed)
 }
 
 static int
-answer(struct worker *w, struct request *r)
+answer(struct worker *w, struct request *r, const struct settings *settings)
 {
 	const struct fcgi_program *prog = w->server->prog;
 	const struct route *t;
@@ -551,6 +551,7 @@ answer(struct worker *w, struct request *r)
 	    (w->state = prog->state_new(prog->shared)) == NULL)
 		return reply_text(
 		    r, sent ? 424 : 500, "the server can't open its index");
+	prog->use(w->state, settings);
 	scope = t->scope & ~prog->open_scopes;
 	r->private = scope != 0;
 	if (scope != 0 && (status = prog->authorize(w->state, r, scope)) != 0)
@@ -586,6 +587,8 @@ drain(struct request *r)
 bool
 fcgi_serve_one(struct worker *w)
 {
+	struct live *live = w->server->prog->live;
+	struct settings *settings = live_take(live);
 	struct request r;
 	const char *role;
 	char id[16];
@@ -610,8 +613,8 @@ fcgi_serve_one(struct worker *w)
 	r.authorizer = w->fx.role == FCGI_AUTHORIZER;
 	r.check = r.authorizer || (role != NULL && strcmp(role, "check") == 0);
 	parse_length(&r);
-	parse_client(&r, w->server->prog->trusted_proxies);
-	send_reply(&r, answer(w, &r));
+	parse_client(&r, &settings->conf->trusted_proxies);
+	send_reply(&r, answer(w, &r, settings));
 	clean = drain(&r);
 	log_request(NULL);
 
@@ -622,5 +625,6 @@ fcgi_serve_one(struct worker *w)
 	free(r.path);
 	buf_free(&r.headers);
 	buf_free(&r.body);
+	live_release(live, settings);
 	return clean;
 }

@@ -39,6 +39,7 @@
 
 #include "buf.h"
 #include "listen.h"
+#include "live.h"
 #include "netaddr.h"
 
 enum http_method {
@@ -149,16 +150,21 @@ struct fcgi_program {
 	const struct route *routes; /* the first that matches, for each
 				     * method; ended by methods == 0 */
 	unsigned int open_scopes; /* of the routes: asked of nobody */
-	/* Whose X-Forwarded-For is believed; NULL: nobody's */
-	const struct netblocks *trusted_proxies;
+	/* Each request is served by what is in force when it comes; its
+	 * trusted_proxies are those whose X-Forwarded-For is believed. */
+	struct live *live;
 	/* A thread's own state, made at its first request; NULL: answer 500 */
 	void *(*state_new)(void *shared);
 	void (*state_free)(void *state);
+	/* Serve the next request by s: called before authorize and handler */
+	void (*use)(void *state, const struct settings *s);
 	void *shared;
 	/* 0, or the status of a refusal, already filled in by a reply_ call */
 	int (*authorize)(void *state, struct request *r, unsigned int scope);
 	/* Told to stop: handlers that wait should not wait on.  May be NULL */
 	void (*stopping)(void *shared);
+	/* s has come into force by SIGHUP.  May be NULL */
+	void (*reloaded)(void *shared, const struct settings *s);
 };
 
 /*
@@ -175,8 +181,9 @@ bool fcgi_is_cgi(void);
 int fcgi_cgi_begin(void);
 
 /*
- * Serve requests accepted from l with n threads until SIGTERM or SIGINT.  The
- * caller has these blocked already, in every thread.  Then open requests are
+ * Serve requests accepted from l with n threads until SIGTERM or SIGINT; SIGHUP
+ * has the configuration read again.  The caller has these blocked already, in
+ * every thread.  At the end open requests are
  * finished, within stop_timeout seconds: shortly before, those that stand still
  * are cut.  Returns the seconds that are left of it, 0 or more, or -1 when
  * threads were still busy then: exit without freeing what they use.

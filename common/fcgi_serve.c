@@ -250,6 +250,34 @@ stop_server(struct server *srv, struct worker *w, size_t n, int64_t until)
 	return stop_workers(w, n, until - now_ms());
 }
 
+static void
+reload(const struct fcgi_program *prog)
+{
+	struct settings *s;
+
+	if (live_reload(prog->live) == -1 || prog->reloaded == NULL)
+		return;
+	s = live_take(prog->live);
+	prog->reloaded(prog->shared, s);
+	live_release(prog->live, s);
+}
+
+/* Until it is time to stop. */
+static void
+wait_signals(const struct fcgi_program *prog)
+{
+	sigset_t set;
+	int sig = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
+		reload(prog);
+	log_info("stopping: %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
 /* The one request of a CGI process; no thread is started. */
 static int
 serve_cgi(const struct fcgi_program *prog)
@@ -271,8 +299,6 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 	struct server srv = { .prog = prog, .listener = l, .stop_fd = -1 };
 	struct worker *w = NULL;
 	int64_t until;
-	sigset_t set;
-	int sig;
 	size_t i;
 
 	if (l == NULL)
@@ -286,16 +312,11 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 	}
 	for (i = 0; i < n; i++)
 		w[i].epoll = -1;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
 	if (start_workers(&srv, w, n) == -1)
 		log_warn("start threads");
 	else {
 		log_started();
-		if (sigwait(&set, &sig) == 0)
-			log_info("stopping: %s",
-			    sig == SIGINT ? "SIGINT" : "SIGTERM");
+		wait_signals(prog);
 	}
 	until = now_ms() + (int64_t)stop_timeout * 1000;
 	if (stop_server(&srv, w, n, until) == -1) {

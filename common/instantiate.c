@@ -51,6 +51,7 @@ struct instantiate {
 /* The thread that drives a run, to its callback. */
 struct driver {
 	struct instantiate *in;
+	const struct conf *conf; /* r's */
 	struct run *run;
 	struct request *r;
 	bool gone;
@@ -243,7 +244,7 @@ wait_turn(struct driver *d, int *slot)
 	struct instantiate *in = d->in;
 	struct timespec deadline;
 
-	proc_deadline(in->conf->drv_timeout, &deadline);
+	proc_deadline(d->conf->drv_timeout, &deadline);
 	while (!run_is_next(in, d->run) ||
 	    (*slot = file_lock_one(in->slots, "run", in->conf->drv_jobs)) ==
 		-1) {
@@ -264,11 +265,12 @@ wait_turn(struct driver *d, int *slot)
 
 /* Bring run to its end in this thread; the lock is held. */
 static void
-drive(struct instantiate *in, struct run *run, struct index *ix,
-    struct request *r)
+drive(struct instantiate *in, const struct conf *conf, struct run *run,
+    struct index *ix, struct request *r)
 {
-	struct driver d = { .in = in, .run = run, .r = r };
-	struct nix_job job = { .file = conf_file_find(in->conf, run->file),
+	struct driver d = { .in = in, .conf = conf, .run = run, .r = r };
+	struct nix_job job = { .conf = conf,
+		.file = conf_file_find(conf, run->file),
 		.attr = run->attr,
 		.go_on = go_on,
 		.arg = &d };
@@ -323,8 +325,9 @@ copy_result(const struct run *run, struct instantiated *result)
 }
 
 enum instantiate_rc
-instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
-    const char *file, const char *attr, struct instantiated *result)
+instantiate_run(struct instantiate *in, const struct conf *conf,
+    struct index *ix, struct request *r, const char *file, const char *attr,
+    struct instantiated *result)
 {
 	enum instantiate_rc rc = INSTANTIATE_OK;
 	struct run *run = NULL;
@@ -332,7 +335,7 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 	int seat;
 
 	memset(result, 0, sizeof(*result));
-	if (conf_file_find(in->conf, file) == NULL)
+	if (conf_file_find(conf, file) == NULL)
 		return INSTANTIATE_NO_FILE;
 	/* Other processes' requests count: each of a CGI is one. */
 	seat = file_lock_one(in->slots, "seat", instantiate_threads(in->conf));
@@ -357,7 +360,7 @@ instantiate_run(struct instantiate *in, struct index *ix, struct request *r,
 			log_debug("%s %s: joins a run", file, attr);
 			rc = wait_for(in, run, r);
 		} else {
-			drive(in, run, ix, r);
+			drive(in, conf, run, ix, r);
 			rc = run->rc;
 		}
 		if (run->done && rc == run->rc)

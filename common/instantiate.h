@@ -66,11 +66,12 @@ struct instantiated {
 void instantiated_clear(struct instantiated *result);
 
 /*
- * file is a name, attr an attribute path (attrpath.h).  r is asked whether its
- * client is still there; ix is this thread's.  Takes as long as it takes.
+ * file is a name that conf has, attr an attribute path (attrpath.h).  Of conf
+ * goes what can change (conf_reload), if no run is joined.  r is asked whether
+ * its client is still there; ix is this thread's.  Takes as long as it takes.
  */
-enum instantiate_rc instantiate_run(struct instantiate *in, struct index *ix,
-    struct request *r, const char *file, const char *attr,
-    struct instantiated *result);
+enum instantiate_rc instantiate_run(struct instantiate *in,
+    const struct conf *conf, struct index *ix, struct request *r,
+    const char *file, const char *attr, struct instantiated *result);
 
 #endif

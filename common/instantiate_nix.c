@@ -34,7 +34,6 @@
 #define CHUNK ((size_t)64 << 10)
 
 struct nix {
-	const struct conf *conf;
 	struct asset_store *store;
 	struct public_key key;
 	struct buf guard;
@@ -104,12 +103,12 @@ make_directories(const struct conf *conf)
 }
 
 static int
-load_key(struct nix *nix)
+load_key(struct nix *nix, const char *file)
 {
 	struct secret_key secret;
 
-	if (sign_key_load(nix->conf->drv_secret_key_file, &secret) == -1) {
-		log_warn("%s", nix->conf->drv_secret_key_file);
+	if (sign_key_load(file, &secret) == -1) {
+		log_warn("%s", file);
 		return -1;
 	}
 	sign_key_public(&secret, &nix->key);
@@ -124,7 +123,6 @@ nix_new(const struct conf *conf, struct asset_store *store)
 
 	if ((nix = calloc(1, sizeof(*nix))) == NULL)
 		return NULL;
-	nix->conf = conf;
 	nix->store = store;
 	buf_addf(&nix->instantiate, "%s/nix-instantiate", conf->nix_bin_dir);
 	buf_addf(&nix->nix, "%s/nix", conf->nix_bin_dir);
@@ -135,7 +133,8 @@ nix_new(const struct conf *conf, struct asset_store *store)
 	if (!plain("state_dir", conf->state_dir) ||
 	    !plain("drv_state_dir", conf->drv_state_dir) ||
 	    !plain("drv_secret_key_file", conf->drv_secret_key_file) ||
-	    make_directories(conf) == -1 || load_key(nix) == -1 ||
+	    make_directories(conf) == -1 ||
+	    load_key(nix, conf->drv_secret_key_file) == -1 ||
 	    proc_guard_path(&nix->guard) == -1)
 		goto fail;
 	if (access(buf_str(&nix->instantiate), X_OK) == -1 ||
@@ -191,7 +190,7 @@ add_file_dir(const char *file, struct buf *out)
 static int
 make_env(struct work *w)
 {
-	const struct conf *c = w->nix->conf;
+	const struct conf *c = w->job->conf;
 	const char *dir = c->drv_state_dir;
 	bool restricted = c->drv_eval == CONF_EVAL_RESTRICTED;
 	struct buf *b;
@@ -254,8 +253,8 @@ explain(struct work *w, const char *name, int status)
 		buf_addf(text,
 		    "%s was killed by signal %d: over a limit of memory "
 		    "(%" PRIu64 " MiB) or processor time (%" PRIu64 " s)?\n",
-		    name, status - 128, w->nix->conf->drv_memory >> 20,
-		    w->nix->conf->drv_cpu);
+		    name, status - 128, w->job->conf->drv_memory >> 20,
+		    w->job->conf->drv_cpu);
 	else if (status > 128)
 		buf_addf(text,
 		    "%s was ended by signal %d: out of memory, or a crash\n",
@@ -268,7 +267,7 @@ explain(struct work *w, const char *name, int status)
 static enum instantiate_rc
 run(struct work *w, const char *const argv[])
 {
-	const struct conf *c = w->nix->conf;
+	const struct conf *c = w->job->conf;
 	struct proc p = { .guard = buf_str(&w->nix->guard),
 		.argv = argv,
 		.envp = w->envp,
@@ -320,7 +319,7 @@ next_path(char **p)
 static enum instantiate_rc
 take_drv(struct work *w)
 {
-	const char *dir = w->nix->conf->drv_store_dir, *base;
+	const char *dir = w->job->conf->drv_store_dir, *base;
 	char *p = w->out.p, *line;
 
 	while ((line = next_path(&p)) != NULL) {
@@ -350,7 +349,7 @@ take_drv(struct work *w)
 static enum instantiate_rc
 evaluate(struct work *w)
 {
-	const char *args = w->nix->conf->drv_args;
+	const char *args = w->job->conf->drv_args;
 	const char *argv[ARGS_MAX];
 	char *words = NULL, *p, *next;
 	size_t n = 0;
@@ -384,7 +383,7 @@ read_drv(struct work *w)
 	int fd = -1;
 
 	buf_addf(
-	    &path, "%s/store/%s", w->nix->conf->drv_state_dir, w->result->base);
+	    &path, "%s/store/%s", w->job->conf->drv_state_dir, w->result->base);
 	if (!buf_failed(&path) &&
 	    (p = buf_reserve(&w->result->drv, DRV_HEAD)) != NULL)
 		fd = open(buf_str(&path), O_RDONLY | O_CLOEXEC);
@@ -485,7 +484,7 @@ read_back(struct work *w, const struct hash_part *hp)
 	if ((fd = as->ops->open(as, key)) != -1) {
 		if (file_read_max(fd, NARINFO_MAX, &text) == 0)
 			ni = narinfo_parse(buf_str(&text), text.len,
-			    w->nix->conf->drv_store_dir, err, sizeof(err));
+			    w->job->conf->drv_store_dir, err, sizeof(err));
 		close(fd);
 	}
 	if (ni != NULL && strcmp(ni->hash_part.s, hp->s) == 0 &&
@@ -523,7 +522,7 @@ forget_paths(struct work *w)
 static enum instantiate_rc
 read_new_paths(struct work *w, size_t *broken)
 {
-	const char *dir = w->nix->conf->drv_store_dir, *base;
+	const char *dir = w->job->conf->drv_store_dir, *base;
 	struct narinfo **more, *ni;
 	struct hash_part hp;
 	char *p = w->out.p, *line;
@@ -618,7 +617,7 @@ nix_instantiate(struct nix *nix, struct index *ix, const struct nix_job *job,
 	size_t i;
 
 	w.out.max = OUT_MAX;
-	proc_deadline(nix->conf->drv_timeout, &w.deadline);
+	proc_deadline(job->conf->drv_timeout, &w.deadline);
 	rc = instantiate(&w);
 	forget_paths(&w);
 	for (i = 0; i < w.nenv; i++)

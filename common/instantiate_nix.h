@@ -9,11 +9,12 @@
 
 struct nix;
 
-/* conf and store must stay; NULL (logged). */
+/* store must stay; NULL (logged). */
 struct nix *nix_new(const struct conf *conf, struct asset_store *store);
 void nix_free(struct nix *nix);
 
 struct nix_job {
+	const struct conf *conf;
 	const char *file; /* a path */
 	const char *attr;
 	bool (*go_on)(void *arg); /* as in proc.h */

@@ -21,7 +21,7 @@ static const char *progname = "tmpnix";
 static bool to_stderr = true;
 static bool stderr_is_journal;
 static atomic_bool starting;
-static enum log_level max_level = LOG_LVL_INFO;
+static atomic_int max_level = LOG_LVL_INFO;
 static _Thread_local char request_id[16];
 
 /* $JOURNAL_STREAM has DEVICE:INODE of what systemd connected (systemd.exec(5)).
@@ -45,7 +45,7 @@ log_init(const char *prog, bool foreground, enum log_level level)
 {
 	progname = prog;
 	to_stderr = foreground;
-	max_level = level;
+	log_set_level(level);
 	stderr_is_journal = is_journal(STDERR_FILENO);
 	atomic_store(&starting, true);
 	if (!foreground)
@@ -56,6 +56,12 @@ void
 log_started(void)
 {
 	atomic_store(&starting, false);
+}
+
+void
+log_set_level(enum log_level level)
+{
+	atomic_store(&max_level, (int)level);
 }
 
 void
@@ -167,14 +173,14 @@ log_lines(const char *text)
 void
 log_info(const char *fmt, ...)
 {
-	if (max_level >= LOG_LVL_INFO)
+	if (atomic_load(&max_level) >= LOG_LVL_INFO)
 		EMIT(LOG_INFO, 0, fmt);
 }
 
 void
 log_debug(const char *fmt, ...)
 {
-	if (max_level >= LOG_LVL_DEBUG)
+	if (atomic_load(&max_level) >= LOG_LVL_DEBUG)
 		EMIT(LOG_DEBUG, 0, fmt);
 }
 

@@ -30,6 +30,9 @@ void log_init(const char *prog, bool foreground, enum log_level level);
 /* It has started, and serves. */
 void log_started(void);
 
+/* Which levels are written from now on. */
+void log_set_level(enum log_level level);
+
 /*
  * Name the request this thread is working on; id is copied (15 bytes of it),
  * NULL clears it.

@@ -221,8 +221,8 @@ find_user(const struct conf *conf, struct options *o, uid_t *uid, gid_t *gid)
 }
 
 static void
-enter_sandbox(
-    const struct prog *prog, const struct conf *conf, struct listener *l)
+enter_sandbox(const struct prog *prog, const struct options *o,
+    const struct conf *conf, struct listener *l)
 {
 	/* Any of them may be a symbolic link to another place. */
 	static const char *const dirs[] = { "", "/spool", "/spool/incoming",
@@ -250,6 +250,7 @@ enter_sandbox(
 	for (i = 0; i < nitems(devices); i++)
 		sandbox_use(sb, devices[i]);
 	sandbox_read(sb, conf->tls_ca_file);
+	sandbox_read_replaced(sb, o->conf);
 	sandbox_read_replaced(sb, conf->public_key_file);
 	sandbox_read_replaced(sb, conf->drv_public_key_file);
 	sandbox_read_replaced(sb, conf->s3_credentials_file);
@@ -273,6 +274,7 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	};
 	struct buf errs = BUF_INIT;
 	struct listener *l = NULL; /* CGI: none */
+	struct live *lv = NULL;
 	struct conf *conf;
 	sigset_t set;
 	uid_t uid = 0;
@@ -322,17 +324,21 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 	}
 	privileges_drop(uid, gid);
 	privileges_no_new();
-	enter_sandbox(prog, conf, l);
+	enter_sandbox(prog, &o, conf, l);
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	if (!cgi)
+		sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	rc = prog->run(conf, l);
+	if ((lv = live_new(o.conf, conf, o.verbose)) == NULL)
+		fatalx("no memory");
+	rc = prog->run(lv, l);
 	listen_close(l);
 	/* Threads that are still at work must not see anything go. */
 	if (rc != 0)
 		_exit(rc);
-	conf_free(conf);
+	live_free(lv);
 	return 0;
 }

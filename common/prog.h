@@ -9,6 +9,7 @@
 
 #include "conf.h"
 #include "listen.h"
+#include "live.h"
 #include "sandbox.h"
 
 struct prog {
@@ -23,10 +24,10 @@ struct prog {
 	bool (*allow)(const struct conf *conf, struct sandbox *sb);
 	/*
 	 * Serve what comes in by l until told to stop, or, without l (NULL),
-	 * the one request of a CGI process; conf is valid until it returns.
-	 * 0, or the exit status when threads may still be at work.
+	 * the one request of a CGI process, as lv says.  0, or the exit status
+	 * when threads may still be at work.
 	 */
-	int (*run)(const struct conf *conf, struct listener *l);
+	int (*run)(struct live *lv, struct listener *l);
 };
 
 int prog_main(const struct prog *prog, int argc, char *argv[]);

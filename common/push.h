@@ -46,7 +46,7 @@ struct push_pressure {
 };
 
 struct push {
-	const struct conf *conf;
+	const struct conf *conf; /* this request's */
 	const char *cache;
 	struct index *index;
 	struct spool_dir *spool; /* shared by the threads */

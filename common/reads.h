@@ -24,7 +24,7 @@
 #include "spool.h"
 
 struct reads {
-	const struct conf *conf;
+	const struct conf *conf; /* this request's */
 	const char *cache; /* CACHE_MAIN or CACHE_DRV */
 	struct index *index;
 	struct asset_store *store; /* shared by the threads */

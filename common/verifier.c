@@ -33,6 +33,7 @@ struct verifier {
 	const char *cache;
 	struct asset_store *store;
 	struct spool_dir *spool;
+	atomic_uint_fast64_t max_nar_size;
 	pthread_mutex_t mutex;
 	pthread_cond_t work; /* there is a job, or it is time to stop */
 	pthread_cond_t done; /* a job has left the list */
@@ -122,8 +123,8 @@ run_job(struct verifier *v, struct index *ix, const struct job *job)
 	struct verified result;
 
 	if (lseek(job->fd, 0, SEEK_SET) == -1 ||
-	    verify_nar(job->fd, &job->key, v->conf->max_nar_size, &v->stopping,
-		&result) == -1) {
+	    verify_nar(job->fd, &job->key, atomic_load(&v->max_nar_size),
+		&v->stopping, &result) == -1) {
 		if (!atomic_load(&v->stopping))
 			log_warnx("verify %s: it can't be read, or there is no "
 				  "memory: it is tried again when somebody "
@@ -193,6 +194,7 @@ verifier_start(const struct conf *conf, const char *cache,
 	v->cache = cache;
 	v->store = store;
 	v->spool = spool;
+	verifier_set_max(v, conf->max_nar_size);
 	pthread_mutex_init(&v->mutex, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -212,6 +214,12 @@ verifier_start(const struct conf *conf, const char *cache,
 		return NULL;
 	}
 	return v;
+}
+
+void
+verifier_set_max(struct verifier *v, uint64_t max_nar_size)
+{
+	atomic_store(&v->max_nar_size, max_nar_size);
 }
 
 void
@@ -356,8 +364,8 @@ verifier_refs(struct verifier *v, struct index *ix, const struct key *k,
 
 	if ((rc = open_nar(v, ix, k, &fd)) != VERIFIER_DONE)
 		return rc;
-	if (verify_refs(
-		fd, k, v->conf->max_nar_size, &v->stopping, seen, arg) == -1)
+	if (verify_refs(fd, k, atomic_load(&v->max_nar_size), &v->stopping,
+		seen, arg) == -1)
 		rc = VERIFIER_ERROR;
 	close(fd);
 	return rc;

@@ -25,6 +25,10 @@ struct verifier;
 struct verifier *verifier_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool);
 
+/* The most bytes a NAR may have, from the next one on; max_nar_size at first.
+ */
+void verifier_set_max(struct verifier *v, uint64_t max_nar_size);
+
 /* Drop what waits, cut what is under way: nobody who waits for a result waits
  * on, and those who come get VERIFIER_SLOW.  NULL is harmless. */
 void verifier_interrupt(struct verifier *v);

@@ -14,7 +14,7 @@ accept
 verifier gate
 auth
 spool asset index fcgi
-db policy proc http listen client
+db policy proc http listen client live
 conf
 ca
 verify

@@ -18,8 +18,9 @@ else
 	fail "mandoc is missing: install mandoc"
 fi
 
-# A row of conf_keys.c's table: ROW(key, parser, "default", ...
-keys=$(sed -n 's/^	ROW(\([a-z_]*\),.*/\1/p' common/conf_keys.c)
+# A row of conf_keys.c's table: ROW(key, parser, "default", ..., or HUP(key, ...
+# for those that a reload takes.
+keys=$(sed -n 's/^	\(ROW\|HUP\)(\([a-z_]*\),.*/\2/p' common/conf_keys.c)
 [ "$(echo "$keys" | wc -l)" -ge 10 ] || fail "no keys found in common/conf_keys.c"
 for key in $keys; do
 	grep -q "^\.It Ic $key Ns " man/tmpnix.conf.5 ||
@@ -35,6 +36,13 @@ for key in $keys; do
 		fail "$key: man/tmpnix.conf.5 says \"$page\"," \
 		    "conf/tmpnix.conf \"$def\""
 done
+# The keys that a reload takes stand in RELOADING, in the table's order.
+live=$(sed -n 's/^	HUP(\([a-z_]*\),.*/\1/p' common/conf_keys.c)
+page=$(sed -n '/^\.Sh RELOADING/,/^and the/s/^\.Ic \([a-z_]*\) ,$/\1/p' \
+    man/tmpnix.conf.5)
+[ "$page" = "$live" ] ||
+	fail "man/tmpnix.conf.5: RELOADING does not have the keys of the HUP" \
+	    "rows in common/conf_keys.c"
 # And nothing else is in either.
 for key in $(sed -n 's/^\.It Ic \([a-z_]*\) Ns .*/\1/p' man/tmpnix.conf.5) \
     $(sed -n 's/^#\([a-z_]*\) = .*/\1/p' conf/tmpnix.conf); do

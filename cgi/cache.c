@@ -11,6 +11,7 @@
 #include "log.h"
 #include "prog.h"
 #include "reads.h"
+#include "ready.h"
 #include "spool.h"
 
 /* What the threads share. */
@@ -125,6 +126,7 @@ main(int argc, char *argv[])
 	static const struct prog prog = {
 		.name = "tmpnix-cache",
 		.purpose = "Answer the reads of a Nix binary cache.",
+		.check = ready_cache,
 		.run = run,
 	};
 

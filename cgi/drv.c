@@ -24,6 +24,7 @@
 #include "prog.h"
 #include "query.h"
 #include "reads.h"
+#include "ready.h"
 #include "spool.h"
 
 /* A body has no meaning here: as much of one is read and forgotten. */
@@ -429,6 +430,7 @@ main(int argc, char *argv[])
 		.purpose = "Instantiate derivations, and serve them.",
 		.tcp = true,
 		.allow = allow,
+		.check = ready_drv,
 		.run = run,
 	};
 

@@ -13,6 +13,7 @@
 #include "prog.h"
 #include "push.h"
 #include "reads.h"
+#include "ready.h"
 #include "relay.h"
 #include "spool.h"
 #include "verifier.h"
@@ -143,9 +144,7 @@ make_policy(struct conf *conf, void **made)
 
 	if ((p = policy_new(conf)) == NULL)
 		return -1;
-	if (conf->verify != CONF_VERIFY_NAR && policy_signs(p)) {
-		log_warnx("secret_key_file needs verify = nar: what was not "
-			  "verified is not signed");
+	if (policy_needs_verify(conf, p)) {
 		policy_free(p);
 		return -1;
 	}
@@ -350,6 +349,7 @@ main(int argc, char *argv[])
 		.purpose = "Take what nix copy pushes into a Nix binary cache.",
 		.tcp = true,
 		.allow = allow,
+		.check = ready_upload,
 		.run = run,
 	};
 

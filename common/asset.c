@@ -157,15 +157,15 @@ asset_scrub(struct buf *b, size_t from, const char *secret)
 char *
 asset_read_secret(const char *what, const char *path)
 {
-	struct buf b = BUF_INIT_MAX(SECRET_MAX + 1);
+	struct buf b = BUF_INIT_MAX(SECRET_MAX + 1), advice = BUF_INIT;
 	char *s = NULL;
 
 	if (file_read_secret(path, SECRET_MAX, &b) == -1) {
-		if (errno == EPERM)
-			log_warnx("%s: %s: must be a file of ours that nobody "
-				  "else can read (chmod 600)",
-			    what, path);
-		else
+		if (errno == EPERM) {
+			file_secret_advice(path, &advice);
+			log_warnx("%s: %s: %s", what, path, buf_str(&advice));
+			buf_free(&advice);
+		} else
 			log_warn("%s: %s", what, path);
 	} else if (strlen(buf_str(&b)) != b.len)
 		log_warnx("%s: %s: not text", what, path);

@@ -279,3 +279,20 @@ out:
 	errno = saved;
 	return rc;
 }
+
+void
+file_secret_advice(const char *path, struct buf *out)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1 || !S_ISREG(st.st_mode))
+		buf_adds(out, "it is not a regular file");
+	else if (st.st_uid != geteuid() && st.st_uid != 0)
+		buf_addf(out,
+		    "it belongs to user %ld: chown it to user %ld, who reads "
+		    "it",
+		    (long)st.st_uid, (long)geteuid());
+	else
+		buf_addf(out, "others than its owner can read it: chmod 600 %s",
+		    path);
+}

@@ -65,4 +65,7 @@ int file_open_dir(int dir, const char *name, mode_t mode, bool create);
  */
 int file_read_secret(const char *path, size_t max, struct buf *b);
 
+/* Append what to do about the file that it has failed on with EPERM. */
+void file_secret_advice(const char *path, struct buf *out);
+
 #endif

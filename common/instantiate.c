@@ -107,6 +107,14 @@ instantiate_free(struct instantiate *in)
 	free(in);
 }
 
+int
+instantiate_check(const struct conf *conf)
+{
+	struct public_key key;
+
+	return nix_check(conf, &key);
+}
+
 void
 instantiate_stop(struct instantiate *in)
 {

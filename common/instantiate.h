@@ -39,6 +39,10 @@ struct instantiate *instantiate_new(
     const struct conf *conf, struct asset_store *store);
 void instantiate_free(struct instantiate *in);
 
+/* Could instantiate_new, as far as can be seen without making anything?  0, or
+ * -1 (logged). */
+int instantiate_check(const struct conf *conf);
+
 /* Kill all runs, refuse new ones: for a graceful stop.  Does not wait. */
 void instantiate_stop(struct instantiate *in);
 

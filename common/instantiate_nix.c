@@ -103,17 +103,58 @@ make_directories(const struct conf *conf)
 }
 
 static int
-load_key(struct nix *nix, const char *file)
+load_key(const char *file, struct public_key *key)
 {
 	struct secret_key secret;
+	struct buf advice = BUF_INIT;
 
 	if (sign_key_load(file, &secret) == -1) {
-		log_warn("%s", file);
+		if (errno == EPERM) {
+			file_secret_advice(file, &advice);
+			log_warnx("drv_secret_key_file: %s: %s", file,
+			    buf_str(&advice));
+			buf_free(&advice);
+		} else
+			log_warn("drv_secret_key_file: %s", file);
 		return -1;
 	}
-	sign_key_public(&secret, &nix->key);
+	sign_key_public(&secret, key);
 	sign_key_wipe(&secret);
 	return 0;
+}
+
+static bool
+can_run(const char *dir, const char *name)
+{
+	struct buf path = BUF_INIT;
+	bool good;
+
+	buf_addf(&path, "%s/%s", dir, name);
+	good = !buf_failed(&path) && access(buf_str(&path), X_OK) == 0;
+	buf_free(&path);
+	return good;
+}
+
+int
+nix_check(const struct conf *conf, struct public_key *key)
+{
+	const char *dir = conf->nix_bin_dir;
+	int rc = 0;
+
+	if (!plain("state_dir", conf->state_dir) ||
+	    !plain("drv_state_dir", conf->drv_state_dir) ||
+	    !plain("drv_secret_key_file", conf->drv_secret_key_file))
+		rc = -1;
+	if (load_key(conf->drv_secret_key_file, key) == -1)
+		rc = -1;
+	if (!can_run(dir, "nix-instantiate") || !can_run(dir, "nix") ||
+	    !can_run(dir, "nix-store")) {
+		log_warn("nix_bin_dir = %s: nix-instantiate, nix and nix-store "
+			 "are needed (Debian: nix-bin)",
+		    dir);
+		rc = -1;
+	}
+	return rc;
 }
 
 struct nix *
@@ -130,21 +171,9 @@ nix_new(const struct conf *conf, struct asset_store *store)
 	/* A bundle is compressed as a whole: better than a NAR at a time. */
 	buf_addf(&nix->to, "file://%s/%s?secret-key=%s&compression=none",
 	    conf->state_dir, store->dir, conf->drv_secret_key_file);
-	if (!plain("state_dir", conf->state_dir) ||
-	    !plain("drv_state_dir", conf->drv_state_dir) ||
-	    !plain("drv_secret_key_file", conf->drv_secret_key_file) ||
-	    make_directories(conf) == -1 ||
-	    load_key(nix, conf->drv_secret_key_file) == -1 ||
+	if (nix_check(conf, &nix->key) == -1 || make_directories(conf) == -1 ||
 	    proc_guard_path(&nix->guard) == -1)
 		goto fail;
-	if (access(buf_str(&nix->instantiate), X_OK) == -1 ||
-	    access(buf_str(&nix->nix), X_OK) == -1 ||
-	    access(buf_str(&nix->nix_store), X_OK) == -1) {
-		log_warn("nix_bin_dir = %s: nix-instantiate, nix and nix-store "
-			 "are needed (Debian: nix-bin)",
-		    conf->nix_bin_dir);
-		goto fail;
-	}
 	return nix;
 fail:
 	nix_free(nix);

@@ -6,12 +6,16 @@
 #define INSTANTIATE_NIX_H
 
 #include "instantiate.h"
+#include "sign.h"
 
 struct nix;
 
 /* store must stay; NULL (logged). */
 struct nix *nix_new(const struct conf *conf, struct asset_store *store);
 void nix_free(struct nix *nix);
+
+/* Is there what instantiations need?  0 with *key, or -1 (logged). */
+int nix_check(const struct conf *conf, struct public_key *key);
 
 struct nix_job {
 	const struct conf *conf;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "file.h"
 #include "log.h"
 
 #define BLANKS " \t"
@@ -71,15 +72,17 @@ load_trusted(struct policy *p, const char *s)
 static void
 log_key_fault(const char *file)
 {
+	struct buf advice = BUF_INIT;
+
 	if (errno == ENOENT)
 		log_warnx("secret_key_file: %s: no such file: run tmpnix init, "
 			  "or set secret_key_file = none",
 		    file);
-	else if (errno == EPERM)
-		log_warnx("secret_key_file: %s: must be a file of ours that "
-			  "nobody else can read (chmod 600)",
-		    file);
-	else if (errno == EINVAL)
+	else if (errno == EPERM) {
+		file_secret_advice(file, &advice);
+		log_warnx("secret_key_file: %s: %s", file, buf_str(&advice));
+		buf_free(&advice);
+	} else if (errno == EINVAL)
 		log_warnx("secret_key_file: %s: is not a secret key, "
 			  "NAME:BASE64",
 		    file);
@@ -163,6 +166,16 @@ bool
 policy_signs(const struct policy *p)
 {
 	return p->nsecret > 0;
+}
+
+bool
+policy_needs_verify(const struct conf *conf, const struct policy *p)
+{
+	if (conf->verify == CONF_VERIFY_NAR || !policy_signs(p))
+		return false;
+	log_warnx("secret_key_file needs verify = nar: what was not verified "
+		  "is not signed");
+	return true;
 }
 
 /*

@@ -38,6 +38,10 @@ int policy_each_file(const struct conf *conf,
 /* Has it secret keys? */
 bool policy_signs(const struct policy *p);
 
+/* Has it some although conf verifies nothing, against the invariant?  (Logged.)
+ */
+bool policy_needs_verify(const struct conf *conf, const struct policy *p);
+
 /*
  * May ni get in, sent with a token bound to token_keys ("": to none)?  ca_good:
  * its CA was checked and is right.  0, or -1 with a sentence in err.

@@ -220,6 +220,23 @@ find_user(const struct conf *conf, struct options *o, uid_t *uid, gid_t *gid)
 		o->listen.gid = *gid;
 }
 
+/* -n, as the user that would serve: the exit status. */
+static int
+check(const struct prog *prog, struct options *o, const struct conf *conf)
+{
+	uid_t uid = 0;
+	gid_t gid = 0;
+
+	if (sodium_init() == -1)
+		fatalx("libsodium can't start");
+	find_user(conf, o, &uid, &gid);
+	privileges_drop(uid, gid);
+	if (prog->check(conf) > 0)
+		return 1;
+	printf("%s: ok\n", o->conf);
+	return 0;
+}
+
 static void
 enter_sandbox(const struct prog *prog, const struct options *o,
     const struct conf *conf, struct listener *l)
@@ -296,9 +313,9 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		return 1;
 	}
 	if (o.check) {
-		printf("%s: ok\n", o.conf);
+		rc = check(prog, &o, conf);
 		conf_free(conf);
-		return 0;
+		return rc;
 	}
 	log_init(prog->name, o.foreground,
 	    o.verbose ? LOG_LVL_DEBUG : conf->log_level);

@@ -16,6 +16,8 @@ struct prog {
 	const char *name;
 	const char *purpose; /* one line for --help */
 	bool tcp; /* connects to servers */
+	/* -n: how many problems, logged, would keep it from starting. */
+	unsigned int (*check)(const struct conf *conf);
 	/*
 	 * Open to the sandbox what run needs besides state_dir, the files that
 	 * the configuration names and what any program needs; NULL: nothing.

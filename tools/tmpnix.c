@@ -17,6 +17,7 @@
 
 #include "log.h"
 #include "privileges.h"
+#include "ready.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -381,8 +382,19 @@ dispatch(struct tool *t, int argc, char **argv)
 static int
 check_configuration(struct tool *t)
 {
-	if (tool_conf(t) == NULL)
+	const struct conf *conf;
+
+	if ((conf = tool_conf(t)) == NULL)
 		return TOOL_FAILED;
+	if (!ready_has_state(conf))
+		tool_hint("%s: state_dir %s is not there yet: run tmpnix init, "
+			  "and check again",
+		    t->conf_file, conf->state_dir);
+	else {
+		tool_become_owner(conf);
+		if (ready_all(conf) > 0)
+			return TOOL_FAILED;
+	}
 	printf("%s: the configuration is good\n", t->conf_file);
 	return TOOL_OK;
 }

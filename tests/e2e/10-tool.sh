@@ -136,6 +136,12 @@ for line in "state_dir = $state" "store_dir = /tmp/nix/store" \
 done
 grep -q '^cache.example.org-1:' "$state/keys/cache.pub" || fail "cache's name"
 grep -q '^cache.example.org-drv-1:' "$state/keys/drv.pub" || fail "drv's name"
+if [ "$(id -u)" = 0 ]; then
+	run 1 -n
+	grep -q "belongs to root.*set user = root" "$dir/err" ||
+	    fail "-n: root without user"
+	echo "user = root" >>"$conf"
+fi
 run 0 -n
 outputs "the configuration is good"
 
@@ -437,6 +443,85 @@ done
 run 1 key generate x
 says "run tmpnix init"
 [ ! -e "$dir/typo" ] || fail "state_dir was made"
+
+run 0 -n
+grep -q "state_dir $dir/typo is not there yet: run tmpnix init" "$dir/err" ||
+    fail "-n: no state_dir"
+
+# --- what the programs would refuse ---------------------------------------
+# unfit LINE WORDS [PROGRAM...]: with this line in tmpnix.conf -n of the command
+# and of these programs exits 1 and has one line with the words.
+unfit() {
+	sed "/^${1%% *} =/d" "$dir/etc/a/tmpnix.conf" >"$dir/unfit.conf"
+	printf '%s\n' "$1" >>"$dir/unfit.conf"
+	unfit_words=$2
+	unfit_line=$1
+	shift 2
+	for p in tmpnix "$@"; do
+		"${tool%/*}/$p" -n -f "$dir/unfit.conf" >"$dir/out" 2>"$dir/err"
+		[ $? -eq 1 ] || fail "$p -n: exit 0 with $unfit_line"
+		grep -q "$unfit_words" "$dir/err" ||
+		    fail "$p -n does not say: $unfit_words"
+		[ "$(wc -l <"$dir/err")" -eq 1 ] ||
+		    fail "$p -n: not one line with $unfit_line"
+	done
+}
+for p in cache upload drv; do
+	"$tool-$p" -n -f "$dir/etc/a/tmpnix.conf" >"$dir/out" 2>"$dir/err" ||
+	    fail "tmpnix-$p -n refuses what is good"
+	"$tool-$p" -n -f "$dir/typo.conf" >"$dir/out" 2>"$dir/err" &&
+	    fail "tmpnix-$p -n: no state_dir"
+done
+(umask 077 && printf '%s = x\n' aws_access_key_id aws_secret_access_key \
+    >"$dir/s3")
+cp "$dir/s3" "$dir/s3-open"
+chmod 644 "$dir/s3-open"
+unfit "s3_credentials_file = $dir/s3-open
+asset_store = s3
+s3_bucket = b" "$dir/s3-open: .*chmod 600 $dir/s3-open" \
+    tmpnix-cache tmpnix-upload
+unfit "s3_credentials_file = $dir/none
+asset_store = s3
+s3_bucket = b" "s3_credentials_file: $dir/none: No such file" tmpnix-cache
+cp "$dir/s3" "$dir/s3-odd"
+echo >"$dir/s3-odd"
+unfit "s3_credentials_file = $dir/s3-odd
+asset_store = s3
+s3_bucket = b" "$dir/s3-odd: it needs the lines" tmpnix-upload
+unfit "asset_store = glitch
+glitch_project = p
+glitch_token_file = $dir/s3-open" "$dir/s3-open: .*chmod 600" tmpnix-upload
+unfit "asset_store = s3
+s3_bucket = b
+s3_credentials_file = $dir/s3
+tls_ca_file = $dir/none" "tls_ca_file $dir/none: .*No such file" tmpnix-upload
+cp "$state/keys/cache.sec" "$dir/open.sec"
+chmod 640 "$dir/open.sec"
+unfit "secret_key_file = $dir/open.sec" \
+    "$dir/open.sec: .*chmod 600 $dir/open.sec" tmpnix-upload
+unfit "secret_key_file = $dir/s3" "$dir/s3: is not a secret key" tmpnix-upload
+unfit "secret_key_file = keys/cache.sec
+verify = file" "needs verify = nar" tmpnix-upload
+unfit "body_dir = $dir/none" "body_dir $dir/none: make it.*No such file" \
+    tmpnix-upload
+unfit "file.x = $dir
+nix_bin_dir = $dir" "nix_bin_dir = $dir: .*are needed" tmpnix-drv
+unfit "file.x = $dir
+drv_secret_key_file = $dir/open.sec" "$dir/open.sec: .*chmod 600" tmpnix-drv
+unfit "file.x = $dir/none" "file.x $dir/none: .*No such file" tmpnix-drv
+if [ "$(id -u)" = 0 ]; then
+	unfit "user = none" "set user" tmpnix-cache tmpnix-upload tmpnix-drv
+	unfit "user = no-such-user" "no such user" tmpnix-cache
+	# As that user, who owns nothing here.
+	chmod 755 "$dir" "$dir/var" "$dir/var/lib" "$dir/etc" "$dir/etc/a"
+	unfit "user = nobody" "state_dir $state: belongs to user 0" tmpnix-cache
+	cp "$dir/s3" "$dir/s3-other"
+	chown daemon "$dir/s3-other"
+	unfit "asset_store = s3
+s3_bucket = b
+s3_credentials_file = $dir/s3-other" "$dir/s3-other: it belongs to user" \
+	    tmpnix-cache tmpnix-upload
+fi
 
 # --- the environment -------------------------------------------------------
 conf=$dir/etc/a/tmpnix.conf

@@ -7,6 +7,7 @@ cd "${top_srcdir:-.}" || exit 1
 # own module and of lines below its own.  common/x.c and common/x_y.c belong
 # to module x.
 layers='
+ready
 prog bundle instantiate
 reads push
 relay

@@ -1,0 +1,186 @@
+#include "config.h"
+
+#include "ready.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "account.h"
+#include "asset.h"
+#include "instantiate.h"
+#include "log.h"
+#include "policy.h"
+
+/* As open(2) would: this user's rights, not who called a setuid program. */
+static bool
+allowed(const char *path, int how)
+{
+	return faccessat(AT_FDCWD, path, how, AT_EACCESS) == 0;
+}
+
+bool
+ready_has_state(const struct conf *conf)
+{
+	return access(conf->state_dir, F_OK) == 0 || errno != ENOENT;
+}
+
+/* Whose it is must be who the programs become. */
+static unsigned int
+check_owner(const struct conf *conf, const struct stat *st)
+{
+	const char *why;
+	uid_t uid;
+	gid_t gid;
+
+	if (conf->user == NULL) {
+		if (st->st_uid != 0)
+			return 0;
+		log_warnx("state_dir %s: belongs to root, and the programs "
+			  "refuse to run as root unless they are told to: set "
+			  "user = root, or chown it to their user",
+		    conf->state_dir);
+		return 1;
+	}
+	if ((why = account_parse(conf->user, &uid, &gid)) != NULL) {
+		log_warnx("user %s: %s", conf->user, why);
+		return 1;
+	}
+	if (uid == st->st_uid || uid == 0)
+		return 0;
+	log_warnx("state_dir %s: belongs to user %ld, but user is %s: chown -R "
+		  "%s %s",
+	    conf->state_dir, (long)st->st_uid, conf->user, conf->user,
+	    conf->state_dir);
+	return 1;
+}
+
+static unsigned int
+check_state(const struct conf *conf)
+{
+	const char *dir = conf->state_dir;
+	struct stat st;
+
+	if (stat(dir, &st) == -1) {
+		if (errno == ENOENT)
+			log_warnx("state_dir %s: no such directory: run tmpnix "
+				  "init",
+			    dir);
+		else
+			log_warn("state_dir %s", dir);
+	} else if (!S_ISDIR(st.st_mode))
+		log_warnx("state_dir %s: not a directory", dir);
+	else if (!allowed(dir, R_OK | W_OK | X_OK))
+		log_warnx("state_dir %s: belongs to user %ld, and user %ld may "
+			  "not write there: start as its owner, or chown it",
+		    dir, (long)st.st_uid, (long)geteuid());
+	else
+		return check_owner(conf, &st);
+	return 1;
+}
+
+/* The secrets of a store on the network, of one who writes or reads. */
+static unsigned int
+check_store(const struct conf *conf, bool write)
+{
+	struct asset_store *as;
+
+	if (conf->asset_store == CONF_STORE_FILE)
+		return 0;
+	as = (write ? asset_store_open : asset_store_open_read)(
+	    conf, CACHE_MAIN);
+	asset_store_close(as);
+	return as == NULL ? 1 : 0;
+}
+
+static unsigned int
+check_keys(const struct conf *conf)
+{
+	struct policy *p;
+	unsigned int problems = 0;
+
+	if ((p = policy_new(conf)) == NULL)
+		return 1;
+	if (policy_needs_verify(conf, p))
+		problems++;
+	policy_free(p);
+	return problems;
+}
+
+/* A file or directory that is named by key. */
+static unsigned int
+check_file(const char *key, const char *path, int how, const char *advice)
+{
+	if (path == NULL || allowed(path, how))
+		return 0;
+	log_warn("%s %s: %s", key, path, advice);
+	return 1;
+}
+
+static unsigned int
+check_upload(const struct conf *conf)
+{
+	unsigned int problems = check_keys(conf) + check_store(conf, true);
+
+	if (conf->asset_store != CONF_STORE_FILE)
+		problems += check_file(
+		    "tls_ca_file", conf->tls_ca_file, R_OK, "can't be read");
+	return problems +
+	    check_file("body_dir", conf->body_dir, R_OK | X_OK,
+		"make it, for the web server to write into, or set body_dir = "
+		"none");
+}
+
+static unsigned int
+check_drv(const struct conf *conf)
+{
+	unsigned int problems = 0;
+	struct buf key = BUF_INIT;
+	size_t i;
+
+	if (conf->nfiles > 0 && instantiate_check(conf) == -1)
+		problems++;
+	for (i = 0; i < conf->nfiles; i++) {
+		buf_clear(&key);
+		buf_addf(&key, "file.%s", conf->files[i].name);
+		problems += check_file(
+		    buf_str(&key), conf->files[i].path, R_OK, "can't be read");
+	}
+	buf_free(&key);
+	return problems;
+}
+
+unsigned int
+ready_cache(const struct conf *conf)
+{
+	unsigned int problems = check_state(conf);
+
+	return problems > 0 ? problems : check_store(conf, false);
+}
+
+unsigned int
+ready_upload(const struct conf *conf)
+{
+	unsigned int problems = check_state(conf);
+
+	return problems > 0 ? problems : check_upload(conf);
+}
+
+unsigned int
+ready_drv(const struct conf *conf)
+{
+	unsigned int problems = check_state(conf);
+
+	return problems > 0 ? problems : check_drv(conf);
+}
+
+unsigned int
+ready_all(const struct conf *conf)
+{
+	unsigned int problems = check_state(conf);
+
+	/* (Whoever writes to the store reads all that a reader does.) */
+	return problems > 0 ? problems : check_upload(conf) + check_drv(conf);
+}

@@ -316,6 +316,7 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 		log_warn("start threads");
 	else {
 		log_started();
+		listen_tell_ready();
 		wait_signals(prog);
 	}
 	until = now_ms() + (int64_t)stop_timeout * 1000;

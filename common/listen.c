@@ -408,6 +408,37 @@ systemd_fds(void)
 	return n;
 }
 
+void
+listen_tell_ready(void)
+{
+	static const char ready[] = "READY=1";
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	socklen_t len;
+	size_t n;
+	int fd;
+
+	if (path == NULL || (n = strlen(path)) == 0)
+		return;
+	if (n >= sizeof(sa.sun_path)) {
+		log_warnx("NOTIFY_SOCKET is too long");
+		return;
+	}
+	memcpy(sa.sun_path, path, n);
+	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	if (path[0] == '@') /* no file: an abstract name */
+		sa.sun_path[0] = '\0';
+	else
+		len++;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd == -1 ||
+	    sendto(fd, ready, sizeof(ready) - 1, MSG_NOSIGNAL,
+		(const struct sockaddr *)&sa, len) == -1)
+		log_warn("tell systemd: %s", path);
+	if (fd != -1)
+		close(fd);
+}
+
 enum listen_rc
 listen_inherit(struct listener **out)
 {

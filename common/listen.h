@@ -53,6 +53,12 @@ bool listen_is_socket(int fd);
  */
 enum listen_rc listen_inherit(struct listener **out);
 
+/*
+ * Tell the service manager that we serve, where it wants to know: its socket is
+ * in NOTIFY_SOCKET (sd_notify(3), a unit's Type=notify).
+ */
+void listen_tell_ready(void);
+
 int listen_fd(const struct listener *l);
 
 /*

@@ -150,7 +150,8 @@ top_builddir=$built
 if [ "$systemdsystemunitdir" != no ]; then
 	# systemd-analyze looks for the programs.
 	cp -r "$D$systemdsystemunitdir" "$W/units"
-	sed -i "s|^ExecStart=|&$D|" "$W"/units/*.service
+	sed -i "s|^\(Exec[A-Za-z]*=\)\(/[^ ]*/tmpnix\)|\1$D\2|" \
+	    "$W"/units/*.service
 	systemd-analyze verify --man=no "$W"/units/*.service \
 	    "$W"/units/*.socket >"$W/verify" 2>&1
 	is "systemd-analyze verify" "$?$(cat "$W/verify")" 0

@@ -163,17 +163,76 @@ box kill -9 "$pid"
 is "killed, it comes back" "$(get cache/nix-cache-info)" 200
 ok "as another process" test "$(main_pid cache)" != "$pid"
 
-box cp /etc/tmpnix/tmpnix.conf /tmp/good.conf
-in_box 'echo "mistake = yes" >>/etc/tmpnix/tmpnix.conf'
-box systemctl stop tmpnix-cache.service 2>/dev/null
-box curl -q -s -m 5 -o /dev/null http://cache.test/cache/nix-cache-info
-failing() {
-	in_box 'journalctl -u tmpnix-cache -o cat --no-pager | grep -q "mistake"'
+# A mistake in tmpnix.conf.  said PROGRAM WORDS: in the journal.
+said() {
+	in_box 'journalctl -u "tmpnix-$1" -o cat --no-pager | grep -q -e "$2"' \
+	    - "$1" "$2"
 }
-ok "a mistake in tmpnix.conf stands in the journal" until_true 20 failing
+priority() {
+	box curl -q -s -m 10 http://cache.test/cache/nix-cache-info |
+	    sed -n 's/^Priority: //p'
+}
+box cp /etc/tmpnix/tmpnix.conf /tmp/good.conf
+ok "all three run" box systemctl start tmpnix-cache tmpnix-upload tmpnix-drv
+pid=$(main_pid cache)
+in_box 'echo "priority = 50" >>/etc/tmpnix/tmpnix.conf'
+ok "systemctl reload" box systemctl reload tmpnix-cache tmpnix-upload tmpnix-drv
+new_priority() {
+	[ "$(priority)" = 50 ]
+}
+ok "takes what has changed" until_true 20 new_priority
+is "in the same process" "$(main_pid cache)" "$pid"
+for p in upload drv; do
+	ok "so does tmpnix-$p" until_true 20 \
+	    said $p "configuration reloaded: priority"
+done
+in_box 'echo "mistake = yes" >>/etc/tmpnix/tmpnix.conf'
+ok "with a mistake systemctl reload fails" \
+    not box systemctl reload tmpnix-cache
+ok "and the reason is in the journal" until_true 20 \
+    said cache 'unknown key "mistake"'
+ok "where systemctl status shows it" in_box \
+    'systemctl status tmpnix-cache --no-pager | grep -q "unknown key"'
+is "the program goes on" "$(main_pid cache)" "$pid"
+is "as it was" "$(priority)" 50
+
+# (Two seconds, twenty times would take long.)
+in_box 'for p in cache upload drv; do
+    mkdir -p "/etc/systemd/system/tmpnix-$p.service.d"
+    printf "%s\n" "[Unit]" StartLimitBurst=5 StartLimitIntervalSec=15s \
+	"[Service]" RestartSec=500ms \
+	>"/etc/systemd/system/tmpnix-$p.service.d/90-test.conf"
+    done && systemctl daemon-reload && systemctl reset-failed'
+is "the shipped limit" "$(in_box 'grep -h "^StartLimit\|^RestartSec" \
+    /lib/systemd/system/tmpnix-*.service | sort | uniq -c | tr -s " "')" \
+    " 3 RestartSec=2s
+ 3 StartLimitBurst=20
+ 3 StartLimitIntervalSec=60s"
+failed_for_good() {
+	[ "$(box systemctl show -p SubState --value "tmpnix-$1.service")" = \
+	    failed ] &&
+	    [ "$(box systemctl show -p NRestarts --value \
+		"tmpnix-$1.service")" -ge 1 ]
+}
+for p in cache upload drv; do
+	box systemctl restart "tmpnix-$p" >"$W/restart" 2>&1
+	ok "tmpnix-$p: systemctl restart fails" test $? != 0
+	ok "and says where to look" grep -q journalctl "$W/restart"
+	ok "the journal has the reason" until_true 20 \
+	    said $p 'unknown key "mistake"'
+	ok "the starts end" until_true 60 failed_for_good $p
+done
+is "each line stands in the journal once" "$(in_box 'journalctl -o short \
+    --no-pager -u "tmpnix-*" | grep "unknown key" | sort | uniq -d')" ''
+is "web server: meanwhile" "$(get cache/nix-cache-info)" 503
 box cp /tmp/good.conf /etc/tmpnix/tmpnix.conf
-ok "and is over when it is corrected" \
-    until_true 30 eval '[ "$(get cache/nix-cache-info)" = 200 ]'
+for p in cache upload drv; do
+	ok "tmpnix-$p: corrected, systemctl restart starts it" until_true 30 \
+	    box systemctl restart "tmpnix-$p"
+	ok "and its socket" running "tmpnix-$p.socket"
+done
+is "and it answers" "$(get cache/nix-cache-info)" 200
+in_box 'rm -r /etc/systemd/system/tmpnix-*.service.d && systemctl daemon-reload'
 
 # Upgrade, remove, purge -------------------------------------------------------------
 pid=$(main_pid cache)

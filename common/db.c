@@ -141,8 +141,8 @@ db_close(struct db *d)
 	free(d);
 }
 
-static int
-user_version(struct db *d, size_t *v)
+int
+db_version(struct db *d, size_t *v)
 {
 	sqlite3_stmt *st;
 	int rc = -1;
@@ -164,14 +164,14 @@ db_migrate(struct db *d, const char *const migrations[], size_t n)
 	size_t v;
 	int rc = -1;
 
-	if (user_version(d, &v) == -1)
+	if (db_version(d, &v) == -1)
 		return -1;
 	if (v == n)
 		return 0;
 	if (db_begin(d) == -1)
 		return -1;
 	/* Another process may have done it while we waited. */
-	if (user_version(d, &v) == -1)
+	if (db_version(d, &v) == -1)
 		goto out;
 	if (v > n) {
 		log_warnx("index: its version %zu is newer than this program, "

@@ -23,6 +23,9 @@ struct db;
 struct db *db_open(const char *path, bool full);
 void db_close(struct db *d);
 
+/* How many migrations has the file seen (user_version)? */
+int db_version(struct db *d, size_t *v);
+
 /*
  * Run those of the n migrations that the file has not seen (user_version
  * counts them), all in one transaction.  -1 too when the file has seen more

@@ -3,29 +3,58 @@
 #include "index.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "index_db.h"
 #include "log.h"
 
+static int
+index_path(const char *state_dir, char path[PATH_MAX])
+{
+	int n;
+
+	n = snprintf(path, PATH_MAX, "%s/index.db", state_dir);
+	if (n >= 0 && n < PATH_MAX)
+		return 0;
+	log_warnx("index: state_dir is too long");
+	return -1;
+}
+
 struct index *
 index_open(const char *state_dir, enum index_mode mode)
 {
-	char path[4096];
+	char path[PATH_MAX];
 	struct index *ix;
-	int n;
 
-	n = snprintf(path, sizeof(path), "%s/index.db", state_dir);
-	if (n < 0 || (size_t)n >= sizeof(path)) {
-		log_warnx("index: state_dir is too long");
-		return NULL;
-	}
-	if ((ix = calloc(1, sizeof(*ix))) == NULL)
+	if (index_path(state_dir, path) == -1 ||
+	    (ix = calloc(1, sizeof(*ix))) == NULL)
 		return NULL;
 	if ((ix->db = db_open(path, mode == INDEX_WRITE)) == NULL ||
 	    db_migrate(ix->db, index_migrations, index_nmigrations) == -1) {
+		index_close(ix);
+		return NULL;
+	}
+	return ix;
+}
+
+struct index *
+index_open_as_is(const char *state_dir)
+{
+	char path[PATH_MAX];
+	struct index *ix;
+	size_t version;
+
+	if (index_path(state_dir, path) == -1 ||
+	    access(path, R_OK | W_OK) == -1 ||
+	    (ix = calloc(1, sizeof(*ix))) == NULL)
+		return NULL;
+	if ((ix->db = db_open(path, false)) == NULL ||
+	    db_version(ix->db, &version) == -1 ||
+	    version != index_nmigrations) {
 		index_close(ix);
 		return NULL;
 	}
@@ -531,6 +560,15 @@ index_store_set(struct index *ix, const char *cache, const char *text)
 
 	snprintf(name, sizeof(name), "asset_store.%s", cache);
 	return meta_set(ix, name, text);
+}
+
+int
+index_store_dir_get(struct index *ix, const char *cache, struct buf *text)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "store_dir.%s", cache);
+	return meta_get(ix, name, text);
 }
 
 int

@@ -55,6 +55,8 @@ enum index_mode { INDEX_READ, INDEX_WRITE };
  * had or is newer than this program (logged).
  */
 struct index *index_open(const char *state_dir, enum index_mode mode);
+/* The same for one that is there and needs nothing; NULL otherwise. */
+struct index *index_open_as_is(const char *state_dir);
 void index_close(struct index *ix);
 
 /*
@@ -63,6 +65,8 @@ void index_close(struct index *ix);
  */
 int index_pin_store_dir(struct index *ix, const char *cache,
     const char *store_dir, struct buf *actual);
+/* Which one it is, appended to text: 1, or 0 when none was noted. */
+int index_store_dir_get(struct index *ix, const char *cache, struct buf *text);
 
 /*
  * What the caller calls the asset store of a cache (one line): what was noted

@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "account.h"
 #include "asset.h"
+#include "index.h"
 #include "instantiate.h"
 #include "log.h"
 #include "policy.h"
@@ -119,10 +121,34 @@ check_file(const char *key, const char *path, int how, const char *advice)
 	return 1;
 }
 
+/* The paths that are here already are of one store directory. */
+static unsigned int
+check_store_dir(const struct conf *conf, const char *cache, const char *key,
+    const char *dir)
+{
+	struct buf was = BUF_INIT;
+	unsigned int problems = 0;
+	struct index *ix;
+
+	if ((ix = index_open_as_is(conf->state_dir)) == NULL)
+		return 0;
+	if (index_store_dir_get(ix, cache, &was) == 1 &&
+	    strcmp(buf_str(&was), dir) != 0) {
+		log_warnx("%s is %s, but the paths here are of %s: put it "
+			  "back, or use another state_dir",
+		    key, dir, buf_str(&was));
+		problems++;
+	}
+	index_close(ix);
+	buf_free(&was);
+	return problems;
+}
+
 static unsigned int
 check_upload(const struct conf *conf)
 {
-	unsigned int problems = check_keys(conf) + check_store(conf, true);
+	unsigned int problems = check_keys(conf) + check_store(conf, true) +
+	    check_store_dir(conf, CACHE_MAIN, "store_dir", conf->store_dir);
 
 	if (conf->asset_store != CONF_STORE_FILE)
 		problems += check_file(
@@ -136,7 +162,8 @@ check_upload(const struct conf *conf)
 static unsigned int
 check_drv(const struct conf *conf)
 {
-	unsigned int problems = 0;
+	unsigned int problems = check_store_dir(
+	    conf, CACHE_DRV, "drv_store_dir", conf->drv_store_dir);
 	struct buf key = BUF_INIT;
 	size_t i;
 

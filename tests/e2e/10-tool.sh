@@ -509,6 +509,27 @@ nix_bin_dir = $dir" "nix_bin_dir = $dir: .*are needed" tmpnix-drv
 unfit "file.x = $dir
 drv_secret_key_file = $dir/open.sec" "$dir/open.sec: .*chmod 600" tmpnix-drv
 unfit "file.x = $dir/none" "file.x $dir/none: .*No such file" tmpnix-drv
+if command -v sqlite3 >/dev/null; then
+	for c in main drv; do
+		sqlite3 "$state/index.db" "INSERT OR REPLACE INTO meta
+		    VALUES ('store_dir.$c', '/tmp/nix/store')"
+	done
+	unfit "store_dir = /nix/store
+drv_store_dir = /tmp/nix/store" \
+	    "store_dir is /nix/store, but .* of /tmp/nix/store" tmpnix-upload
+	unfit "drv_store_dir = /nix/store" \
+	    "drv_store_dir is /nix/store, but .* of /tmp/nix/store" tmpnix-drv
+	# An index of another version is left as it is.
+	v=$(sqlite3 "$state/index.db" 'PRAGMA user_version')
+	sqlite3 "$state/index.db" "PRAGMA user_version = $((v - 1))"
+	"$tool" -n -f "$dir/etc/a/tmpnix.conf" >"$dir/out" 2>"$dir/err" ||
+	    fail "-n: an older index"
+	[ "$(sqlite3 "$state/index.db" 'PRAGMA user_version')" = $((v - 1)) ] ||
+	    fail "-n has converted the index"
+	sqlite3 "$state/index.db" "PRAGMA user_version = $v"
+else
+	echo "SKIP: sqlite3 is missing"
+fi
 if [ "$(id -u)" = 0 ]; then
 	unfit "user = none" "set user" tmpnix-cache tmpnix-upload tmpnix-drv
 	unfit "user = no-such-user" "no such user" tmpnix-cache

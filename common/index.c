@@ -588,61 +588,82 @@ index_pin_store_dir(struct index *ix, const char *cache, const char *store_dir,
 	return rc;
 }
 
+/* Counts and bytes, kept by triggers. */
 static int
-status_paths(struct index *ix, const char *cache, struct index_status *stat)
+status_totals(struct index *ix, const char *cache, struct index_status *stat)
+{
+	char what[16];
+	sqlite3_stmt *st;
+	uint64_t count, bytes;
+	enum asset_state s;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_STATUS_TOTAL)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	while ((rc = db_step(ix->db, st)) == 1) {
+		index_column_text(st, 0, what, sizeof(what));
+		count = (uint64_t)sqlite3_column_int64(st, 1);
+		bytes = (uint64_t)sqlite3_column_int64(st, 2);
+		if (strcmp(what, "path") == 0) {
+			stat->paths = count;
+			stat->nar_bytes = bytes;
+			continue;
+		}
+		s = index_column_state(st, 0);
+		stat->state[s].count = count;
+		stat->state[s].bytes = bytes;
+	}
+	index_done(st);
+	return rc;
+}
+
+/* The one row of a statement, into stat: 0 or -1. */
+static int
+status_row(struct index *ix, const char *cache, enum statement which,
+    void (*take)(sqlite3_stmt *st, struct index_status *stat),
+    struct index_status *stat)
 {
 	sqlite3_stmt *st;
 	int rc;
 
-	if ((st = index_stmt(ix, ST_STATUS_PATH)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	if ((rc = db_step(ix->db, st)) == 1) {
-		stat->paths = (uint64_t)sqlite3_column_int64(st, 0);
-		stat->nar_bytes = (uint64_t)sqlite3_column_int64(st, 1);
-	}
-	index_done(st);
-	if (rc == -1 || (st = index_stmt(ix, ST_STATUS_UNSIGNED)) == NULL)
+	if ((st = index_stmt(ix, which)) == NULL)
 		return -1;
 	index_bind_text(st, 1, cache);
 	if ((rc = db_step(ix->db, st)) == 1)
-		stat->unsigned_paths = (uint64_t)sqlite3_column_int64(st, 0);
+		take(st, stat);
 	index_done(st);
 	return rc == -1 ? -1 : 0;
+}
+
+static void
+take_unsigned(sqlite3_stmt *st, struct index_status *stat)
+{
+	stat->unsigned_paths = (uint64_t)sqlite3_column_int64(st, 0);
+}
+
+static void
+take_oldest(sqlite3_stmt *st, struct index_status *stat)
+{
+	stat->oldest = sqlite3_column_int64(st, 0);
+}
+
+static void
+take_error(sqlite3_stmt *st, struct index_status *stat)
+{
+	index_column_text(st, 0, stat->last_error, sizeof(stat->last_error));
+	index_column_text(
+	    st, 1, stat->last_error_key, sizeof(stat->last_error_key));
 }
 
 int
 index_status(struct index *ix, const char *cache, struct index_status *stat)
 {
-	sqlite3_stmt *st;
-	enum asset_state s;
-	int64_t oldest;
-	int rc;
-
 	memset(stat, 0, sizeof(*stat));
-	if ((st = index_stmt(ix, ST_STATUS_ASSET)) == NULL)
+	if (status_totals(ix, cache, stat) == -1 ||
+	    status_row(ix, cache, ST_STATUS_UNSIGNED, take_unsigned, stat) ==
+		-1 ||
+	    status_row(ix, cache, ST_STATUS_OLDEST, take_oldest, stat) == -1)
 		return -1;
-	index_bind_text(st, 1, cache);
-	while ((rc = db_step(ix->db, st)) == 1) {
-		s = index_column_state(st, 0);
-		stat->state[s].count = (uint64_t)sqlite3_column_int64(st, 1);
-		stat->state[s].bytes = (uint64_t)sqlite3_column_int64(st, 2);
-		oldest = sqlite3_column_int64(st, 3);
-		if (s != ASSET_STORED &&
-		    (stat->oldest == 0 || oldest < stat->oldest))
-			stat->oldest = oldest;
-	}
-	index_done(st);
-	if (rc == -1 || status_paths(ix, cache, stat) == -1 ||
-	    (st = index_stmt(ix, ST_STATUS_ERROR)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	if ((rc = db_step(ix->db, st)) == 1) {
-		index_column_text(
-		    st, 0, stat->last_error, sizeof(stat->last_error));
-		index_column_text(
-		    st, 1, stat->last_error_key, sizeof(stat->last_error_key));
-	}
-	index_done(st);
-	return rc == -1 ? -1 : 0;
+	return status_row(ix, cache, ST_STATUS_ERROR, take_error, stat);
 }

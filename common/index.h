@@ -13,6 +13,7 @@
  *   nar        (cache, key) -> what was found out about that NAR's contents
  *   audit      who sent what, when and from where
  *   meta       facts about the whole index, such as its store directory
+ *   total      how many objects in each state, and paths; triggers keep it
  *
  * A narinfo's bytes are path.narinfo: they are as durable as the index, so a
  * narinfo has no spool file.  Every other object that is not stored yet has

@@ -68,11 +68,13 @@ index_audit_each(struct index *ix, const char *token, int64_t since,
 	sqlite3_stmt *st;
 	int rc;
 
-	if ((st = index_stmt(ix, ST_AUDIT_EACH)) == NULL)
+	if ((st = index_stmt(
+		 ix, token != NULL ? ST_AUDIT_TOKEN : ST_AUDIT_EACH)) == NULL)
 		return -1;
-	index_bind_text(st, 1, token);
-	sqlite3_bind_int64(st, 2, since);
-	sqlite3_bind_int64(st, 3, (int64_t)max);
+	sqlite3_bind_int64(st, 1, since);
+	sqlite3_bind_int64(st, 2, (int64_t)max);
+	if (token != NULL)
+		index_bind_text(st, 3, token);
 	while ((rc = db_step(ix->db, st)) == 1) {
 		a.time = sqlite3_column_int64(st, 0);
 		a.cache = (const char *)sqlite3_column_text(st, 1);

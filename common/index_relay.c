@@ -4,7 +4,7 @@
 
 #include "index_db.h"
 
-/* Append the rows of one claim statement, of all keys or one; 0 or -1. */
+/* Append the rows of one claim statement; key is ST_CLAIM_KEY's.  0 or -1. */
 static int
 select_rows(struct index *ix, enum statement which, const char *cache,
     const char *key, int64_t now, struct asset_row *rows, size_t max, size_t *n)
@@ -19,7 +19,7 @@ select_rows(struct index *ix, enum statement which, const char *cache,
 	index_bind_text(st, 1, cache);
 	sqlite3_bind_int64(st, 2, now);
 	sqlite3_bind_int64(st, 3, (int64_t)(max - *n));
-	if (which != ST_CLAIM_CYCLE)
+	if (which == ST_CLAIM_KEY)
 		index_bind_text(st, 4, key);
 	while ((rc = db_step(ix->db, st)) == 1) {
 		if (index_column_asset(st, &rows[*n]) == -1) {
@@ -82,6 +82,24 @@ due(struct index *ix, const char *cache, int64_t now)
 	return rc;
 }
 
+/* What may go now: of all keys (NULL) or one. */
+static int
+select_claims(struct index *ix, const char *cache, const char *key, int64_t now,
+    struct asset_row *rows, size_t max, size_t *n)
+{
+	if (key != NULL)
+		return select_rows(
+		    ix, ST_CLAIM_KEY, cache, key, now, rows, max, n);
+	if (select_rows(ix, ST_CLAIM_OBJECT, cache, NULL, now, rows, max, n) ==
+		-1 ||
+	    select_rows(ix, ST_CLAIM_NARINFO, cache, NULL, now, rows, max, n) ==
+		-1)
+		return -1;
+	return *n > 0
+	    ? 0
+	    : select_rows(ix, ST_CLAIM_CYCLE, cache, NULL, now, rows, 1, n);
+}
+
 /* index_claim of all keys (NULL) or one. */
 static int
 claim(struct index *ix, const char *cache, const char *key, const char *owner,
@@ -97,13 +115,7 @@ claim(struct index *ix, const char *cache, const char *key, const char *owner,
 	if (db_begin(ix->db) == -1)
 		return -1;
 	if (expire(ix, cache, now) == 0 &&
-	    select_rows(ix, ST_CLAIM_OBJECT, cache, key, now, rows, max, n) ==
-		0 &&
-	    select_rows(ix, ST_CLAIM_NARINFO, cache, key, now, rows, max, n) ==
-		0 &&
-	    (*n > 0 || key != NULL ||
-		select_rows(ix, ST_CLAIM_CYCLE, cache, NULL, now, rows, 1, n) ==
-		    0) &&
+	    select_claims(ix, cache, key, now, rows, max, n) == 0 &&
 	    mark(ix, owner, now + lease, rows, *n) == 0 &&
 	    db_commit(ix->db) == 0)
 		rc = 0;

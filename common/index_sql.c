@@ -2,6 +2,19 @@
 
 #include "index_db.h"
 
+/* In triggers: a row of asset comes into the totals, or leaves them. */
+#define TOTAL_ADD_ASSET                                                        \
+	"INSERT INTO total VALUES (new.cache, new.state, 1, new.size,"         \
+	" CASE WHEN new.spool IS NULL THEN 0 ELSE new.size END)"               \
+	" ON CONFLICT DO UPDATE SET count = count + 1,"                        \
+	" bytes = bytes + excluded.bytes,"                                     \
+	" in_spool = in_spool + excluded.in_spool;"
+#define TOTAL_TAKE_ASSET                                                       \
+	"UPDATE total SET count = count - 1, bytes = bytes - old.size,"        \
+	" in_spool = in_spool"                                                 \
+	" - CASE WHEN old.spool IS NULL THEN 0 ELSE old.size END"              \
+	" WHERE cache = old.cache AND what = old.state;"
+
 /*
  * Of a path: nobody signed it, and it is not addressed by its content.  SQLite
  * takes the index path_unsigned for a statement with just this text.
@@ -119,6 +132,43 @@ const char *const index_migrations[] = {
 
 	/* The paths that no reader can use, for those who count them. */
 	"CREATE INDEX path_unsigned ON path (cache) WHERE " UNSIGNED ";",
+
+	/*
+	 * What waits, the first to be claimed first: objects and narinfos
+	 * apart, as narinfos may wait long for others.  And totals, so that
+	 * nobody counts a million rows.
+	 */
+	"DROP INDEX asset_waiting;"
+	"CREATE INDEX asset_waiting"
+	" ON asset (state, hash_part IS NULL, next_attempt)"
+	" WHERE state <> 'stored';"
+	"CREATE TABLE total ("
+	" cache TEXT NOT NULL,"
+	" what TEXT NOT NULL," /* a state of assets, or 'path' */
+	" count INTEGER NOT NULL,"
+	" bytes INTEGER NOT NULL,"
+	" in_spool INTEGER NOT NULL," /* of these bytes */
+	" PRIMARY KEY (cache, what)"
+	") STRICT, WITHOUT ROWID;"
+	"INSERT INTO total SELECT cache, state, count(*), sum(size),"
+	" coalesce(sum(size) FILTER (WHERE spool IS NOT NULL), 0)"
+	" FROM asset GROUP BY cache, state;"
+	"INSERT INTO total SELECT cache, 'path', count(*), sum(nar_size), 0"
+	" FROM path GROUP BY cache;"
+	"CREATE TRIGGER asset_insert AFTER INSERT ON asset"
+	" BEGIN " TOTAL_ADD_ASSET " END;"
+	"CREATE TRIGGER asset_delete AFTER DELETE ON asset"
+	" BEGIN " TOTAL_TAKE_ASSET " END;"
+	"CREATE TRIGGER asset_update"
+	" AFTER UPDATE OF cache, state, size, spool ON asset"
+	" BEGIN " TOTAL_TAKE_ASSET TOTAL_ADD_ASSET " END;"
+	"CREATE TRIGGER path_insert AFTER INSERT ON path BEGIN"
+	" INSERT INTO total VALUES (new.cache, 'path', 1, new.nar_size, 0)"
+	" ON CONFLICT DO UPDATE SET count = count + 1,"
+	" bytes = bytes + excluded.bytes; END;"
+	"CREATE TRIGGER path_delete AFTER DELETE ON path BEGIN"
+	" UPDATE total SET count = count - 1, bytes = bytes - old.nar_size"
+	" WHERE cache = old.cache AND what = 'path'; END;",
 };
 
 const size_t index_nmigrations =
@@ -130,6 +180,31 @@ const size_t index_nmigrations =
 #define TOKEN_COLUMNS                                                          \
 	"name, secret, scopes, created, expires, last_used, keys, quota_day,"  \
 	" quota_total, used_total, used_day, day"
+
+/*
+ * Rows that wait, by asset_waiting: a partial index is used only for what says
+ * its condition in the same words, one of an expression only for what compares
+ * it.  "+" keeps SQLite from the index of keys, where a cache is all rows.
+ */
+#define SPOOLED "state = 'spooled' AND state <> 'stored' AND +cache = ?1"
+#define SPOOLED_OBJECT SPOOLED " AND (hash_part IS NULL) = 1"
+#define SPOOLED_NARINFO SPOOLED " AND (hash_part IS NULL) = 0"
+#define SPOOLED_ANY SPOOLED " AND (hash_part IS NULL) IN (0, 1)"
+#define RELAYING "state = 'relaying' AND state <> 'stored'"
+#define NOT_STORED                                                             \
+	"state IN ('spooled', 'relaying', 'failed') AND state <> 'stored'"     \
+	" AND +cache = ?1"
+
+/* I4: the NAR of narinfo a and every narinfo it references are stored. */
+#define NARINFO_MAY_GO                                                         \
+	" EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"                     \
+	"  ON n.cache = p.cache AND n.key = p.nar_key"                         \
+	"  WHERE p.cache = ?1 AND p.hash_part = a.hash_part"                   \
+	"  AND n.state = 'stored')"                                            \
+	" AND NOT EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"        \
+	"  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"               \
+	"  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"                   \
+	"  AND r.ref <> a.hash_part AND m.state <> 'stored')"
 
 /* The statements. */
 const char *const index_sql[ST_MAX] = {
@@ -166,7 +241,7 @@ const char *const index_sql[ST_MAX] = {
 	/* A reference that is no path comes out with NULL. */
 	[ST_CLOSURE] =
 	    "WITH RECURSIVE closure (hash_part) AS (SELECT ?2 UNION"
-	    " SELECT r.ref FROM closure AS c JOIN reference AS r"
+	    " SELECT r.ref FROM closure AS c CROSS JOIN reference AS r"
 	    "  ON r.cache = ?1 AND r.hash_part = c.hash_part)"
 	    " SELECT c.hash_part, p.nar_size FROM closure AS c"
 	    " LEFT JOIN path AS p"
@@ -175,25 +250,18 @@ const char *const index_sql[ST_MAX] = {
 	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)"
 			" ON CONFLICT (name) DO UPDATE SET value = ?2",
 
-	[ST_CLAIM_OBJECT] = "SELECT " ASSET_COLUMNS " FROM asset"
-			    " WHERE cache = ?1 AND state = 'spooled'"
-			    " AND next_attempt <= ?2 AND hash_part IS NULL"
-			    " AND (?4 IS NULL OR key = ?4)"
-			    " ORDER BY next_attempt, id LIMIT ?3",
-	/* I4: its NAR and every narinfo it references are stored before. */
+	[ST_CLAIM_OBJECT] =
+	    "SELECT " ASSET_COLUMNS " FROM asset WHERE " SPOOLED_OBJECT
+	    " AND next_attempt <= ?2 ORDER BY next_attempt, id LIMIT ?3",
 	[ST_CLAIM_NARINFO] =
-	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
-	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
-	    " AND hash_part IS NOT NULL AND (?4 IS NULL OR a.key = ?4)"
-	    " AND EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"
-	    "  ON n.cache = p.cache AND n.key = p.nar_key"
-	    "  WHERE p.cache = ?1 AND p.hash_part = a.hash_part"
-	    "  AND n.state = 'stored')"
-	    " AND NOT EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
-	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
-	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
-	    "  AND r.ref <> a.hash_part AND m.state <> 'stored')"
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a WHERE " SPOOLED_NARINFO
+	    " AND next_attempt <= ?2 AND" NARINFO_MAY_GO
 	    " ORDER BY next_attempt, id LIMIT ?3",
+	[ST_CLAIM_KEY] =
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
+	    " WHERE cache = ?1 AND key = ?4 AND state = 'spooled'"
+	    " AND next_attempt <= ?2"
+	    " AND (hash_part IS NULL OR" NARINFO_MAY_GO ") LIMIT ?3",
 	/*
 	 * Narinfos that reference each other wait for each other.  One of them
 	 * may go first when everything not stored that it leads to (t) leads
@@ -202,11 +270,13 @@ const char *const index_sql[ST_MAX] = {
 	 * In such a circle somebody references what was entered after him; a
 	 * client that sends references first makes no such row, so that this
 	 * ends before it follows a single reference.
+	 *
+	 * (CROSS JOIN is SQLite's way to say: from what was found on, instead
+	 * of through all references there are.)
 	 */
 	[ST_CLAIM_CYCLE] =
-	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
-	    " WHERE cache = ?1 AND state = 'spooled' AND next_attempt <= ?2"
-	    " AND hash_part IS NOT NULL"
+	    "SELECT " ASSET_COLUMNS " FROM asset AS a WHERE " SPOOLED_NARINFO
+	    " AND next_attempt <= ?2"
 	    " AND EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
 	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
 	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
@@ -214,12 +284,12 @@ const char *const index_sql[ST_MAX] = {
 	    "  AND m.id > a.id)"
 	    " AND NOT EXISTS (WITH RECURSIVE"
 	    "  b (h) AS (SELECT a.hash_part UNION"
-	    "   SELECT r.hash_part FROM b JOIN reference AS r"
+	    "   SELECT r.hash_part FROM b CROSS JOIN reference AS r"
 	    "    ON r.cache = ?1 AND r.ref = b.h JOIN asset AS m"
 	    "    ON m.cache = ?1 AND m.key = r.hash_part || '.narinfo'"
 	    "    WHERE m.state <> 'stored'),"
 	    "  t (h) AS (SELECT a.hash_part UNION"
-	    "   SELECT r.ref FROM t JOIN reference AS r"
+	    "   SELECT r.ref FROM t CROSS JOIN reference AS r"
 	    "    ON r.cache = ?1 AND r.hash_part = t.h JOIN asset AS m"
 	    "    ON m.cache = ?1 AND m.key = r.ref || '.narinfo'"
 	    "    WHERE m.state <> 'stored')"
@@ -231,10 +301,10 @@ const char *const index_sql[ST_MAX] = {
 	    "   OR m.state <> 'spooled'"
 	    "   OR t.h NOT IN (SELECT h FROM b))"
 	    " ORDER BY next_attempt, id LIMIT ?3",
-	[ST_CLAIM_DUE] = "SELECT 1 FROM asset WHERE cache = ?1"
-			 " AND state = 'spooled' AND next_attempt <= ?2"
-			 " UNION ALL SELECT 1 FROM asset WHERE cache = ?1"
-			 " AND state = 'relaying' AND lease < ?2 LIMIT 1",
+	[ST_CLAIM_DUE] =
+	    "SELECT 1 FROM asset WHERE " SPOOLED_ANY " AND next_attempt <= ?2"
+	    " UNION ALL SELECT 1 FROM asset WHERE " RELAYING
+	    " AND +cache = ?1 AND lease < ?2 LIMIT 1",
 	[ST_CLAIM_SET] = "UPDATE asset SET state = 'relaying', owner = ?2,"
 			 " lease = ?3, attempts = attempts + 1 WHERE id = ?1",
 	[ST_STORED] =
@@ -249,41 +319,36 @@ const char *const index_sql[ST_MAX] = {
 	[ST_UNCLAIM_REPLACED] =
 	    "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0"
 	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2",
-	[ST_EXPIRE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
-		      " lease = 0 WHERE cache = ?1 AND state = 'relaying'"
-		      " AND lease < ?2",
+	[ST_EXPIRE] =
+	    "UPDATE asset SET state = 'spooled', owner = NULL,"
+	    " lease = 0 WHERE " RELAYING " AND +cache = ?1 AND lease < ?2",
 	[ST_RELEASE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
-		       " lease = 0 WHERE state = 'relaying' AND owner = ?1",
-	[ST_RENEW] = "UPDATE asset SET lease = ?2"
-		     " WHERE state = 'relaying' AND owner = ?1",
-	[ST_RETRY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
-		     " next_attempt = 0 WHERE cache = ?1"
-		     " AND (state = 'failed' OR"
-		     "  (state = 'spooled' AND next_attempt > 0))",
+		       " lease = 0 WHERE " RELAYING " AND owner = ?1",
+	[ST_RENEW] =
+	    "UPDATE asset SET lease = ?2 WHERE " RELAYING " AND owner = ?1",
+	[ST_RETRY] =
+	    "UPDATE asset SET state = 'spooled', attempts = 0,"
+	    " next_attempt = 0 WHERE " NOT_STORED " AND (state = 'failed' OR"
+	    "  (state = 'spooled' AND next_attempt > 0))",
 	[ST_RETRY_KEY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
 			 " next_attempt = 0 WHERE cache = ?1 AND key = ?2"
 			 " AND state IN ('failed', 'spooled')",
-	[ST_SPOOL_BYTES] = "SELECT coalesce(sum(size), 0) FROM asset"
-			   " WHERE spool IS NOT NULL",
+	[ST_SPOOL_BYTES] = "SELECT coalesce(sum(in_spool), 0) FROM total",
 	[ST_ASSET_ERROR] =
 	    "SELECT last_error FROM asset WHERE cache = ?1 AND key = ?2",
 	[ST_WAITING_EACH] =
 	    "SELECT key, state, next_attempt, substr(last_error, 1, 255)"
-	    " FROM asset"
-	    " WHERE cache = ?1 AND state <> 'stored'"
+	    " FROM asset WHERE " NOT_STORED
 	    " ORDER BY state = 'failed' DESC, next_attempt, id LIMIT ?2",
 	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
 
-	[ST_STATUS_ASSET] = "SELECT state, count(*), sum(size), min(created)"
-			    " FROM asset WHERE cache = ?1 GROUP BY state",
-	[ST_STATUS_PATH] = "SELECT count(*), coalesce(sum(nar_size), 0)"
-			   " FROM path WHERE cache = ?1",
+	[ST_STATUS_TOTAL] =
+	    "SELECT what, count, bytes FROM total WHERE cache = ?1",
 	[ST_STATUS_UNSIGNED] =
 	    "SELECT count(*) FROM path WHERE cache = ?1 AND " UNSIGNED,
-	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key"
-			    " FROM asset"
-			    " WHERE cache = ?1 AND state <> 'stored'"
-			    " AND last_error IS NOT NULL"
+	[ST_STATUS_OLDEST] = "SELECT min(created) FROM asset WHERE " NOT_STORED,
+	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key FROM asset"
+			    " WHERE " NOT_STORED " AND last_error IS NOT NULL"
 			    " ORDER BY state = 'failed' DESC, id DESC LIMIT 1",
 
 	[ST_TOKEN_INSERT] =
@@ -329,6 +394,10 @@ const char *const index_sql[ST_MAX] = {
 	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[ST_AUDIT_EACH] =
 	    "SELECT time, cache, key, token, address, size, what FROM ("
-	    "SELECT * FROM audit WHERE (?1 IS NULL OR token = ?1)"
-	    " AND time >= ?2 ORDER BY id DESC LIMIT ?3) ORDER BY id",
+	    "SELECT * FROM audit WHERE time >= ?1"
+	    " ORDER BY id DESC LIMIT ?2) ORDER BY id",
+	[ST_AUDIT_TOKEN] =
+	    "SELECT time, cache, key, token, address, size, what FROM ("
+	    "SELECT * FROM audit WHERE time >= ?1 AND token = ?3"
+	    " ORDER BY id DESC LIMIT ?2) ORDER BY id",
 };

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 old=$top_srcdir/tests/e2e/upgrade
-NOW=4
+NOW=5
 site_make /nix/store
 cat >"$W/pkgs.nix" <<'EOF'
 {
@@ -148,6 +148,13 @@ for v in 1 2; do
 	is "$v: has both" "$(tar tf "$W/body" | grep -c 'narinfo$')" 2
 
 	ok "$v: all is stored" until_true 30 stored_is "''"
+	is "$v: the totals are right" "$(sql 'SELECT * FROM total
+	    WHERE count > 0 ORDER BY 1, 2')" "$(sql "SELECT cache, state,
+	    count(*), sum(size),
+	    coalesce(sum(size) FILTER (WHERE spool IS NOT NULL), 0)
+	    FROM asset GROUP BY cache, state UNION ALL SELECT cache, 'path',
+	    count(*), sum(nar_size), 0 FROM path GROUP BY cache
+	    ORDER BY 1, 2")"
 	is "$v: SQLite finds nothing" "$(sql 'PRAGMA integrity_check;
 	    PRAGMA foreign_key_check')" ok
 	site_stop

@@ -126,6 +126,36 @@ ok "a push by http is refused" not nx "$client" nix copy --to \
 ok "with the reason" grep -q 'sent your token in the clear' "$W/ok.out"
 is "and nothing was PUT" "$(puts)" "$before"
 
+# HTTP/2 ------------------------------------------------------------------------
+# There a body needs no Content-Length: of one that nobody asked for nginx must
+# not keep 50 MB.
+web_stop
+sed -i 's/ ssl;/ ssl http2;/' "$W/nginx/tmpnix_tls.conf"
+sed -i 's/error.log;/error.log warn;/' "$W/nginx/nginx.conf"
+web_start
+head -c 50000000 /dev/zero >"$W/large"
+none=00000000000000000000000000000000
+# sent METHOD PATH: the status, and whether more than 1 MB of it was taken.
+sent() {
+	curl -q -s -m 60 --http2 -X "$1" -T - -o "$W/body" \
+	    -w '%{http_version} %{http_code} %{size_upload}\n' "$U$2" \
+	    <"$W/large" | awk '{ print $1, $2, ($3 > 1000000 ? $3 : "little") }'
+}
+is "HTTP/2 is on" "$(curl -q -s -o /dev/null -w '%{http_version}' \
+    "$U/cache/nix-cache-info")" 2
+is "a GET with a body over HTTP/2" "$(sent GET /cache/nix-cache-info)" \
+    "2 413 little"
+is "of what is not there" "$(sent GET "/cache/$none.narinfo")" "2 413 little"
+is "a HEAD" "$(sent HEAD /cache/nix-cache-info)" "2 413 little"
+is "of a derivation" "$(sent GET "/drv/$none.narinfo")" "2 413 little"
+is "of the page" "$(sent GET /)" "2 413 little"
+is "another method" "$(sent DELETE /cache/nix-cache-info)" "2 405 little"
+is "a PUT without a token" "$(sent PUT /cache/nix-cache-info)" "2 401 little"
+is "what is no address" "$(sent GET /none)" "2 404 little"
+ok "nginx took none into a file" not grep -q 'buffered to a temporary file' \
+    "$W/log/nginx-error.log"
+ok "reads go on" test "$(status "$U/cache/nix-cache-info")" = 200
+
 # A proxy in front --------------------------------------------------------------
 # The site by http, and a second nginx before it, which has the certificate.
 site_stop

@@ -151,14 +151,38 @@ is "two requests in one piece" "$(grep -c '^HTTP/1.1 20[01]' "$W/raw")" 2
 ok "no HTTP/2" not curl -q -s --http2-prior-knowledge -m 20 \
     "$U/cache/nix-cache-info"
 
-# The end -------------------------------------------------------------------------
+# Where it is on for something else: a GET's body needs no Content-Length there.
 pids=$(spawned)
-web_stop
 none() {
 	for p in $pids; do
 		! kill -0 "$p" 2>/dev/null || return 1
 	done
 }
+web_stop
+until_true 40 none || fail "the programs end with lighttpd"
+cp "$W/lighttpd/tmpnix.conf" "$W/as-shipped.conf"
+sed -i '/server.h2proto/d' "$W/lighttpd/tmpnix.conf"
+web_start
+prog_ready cache
+for u in cache/nix-cache-info "drv/$hash.narinfo" ''; do
+	sent=$(curl -q -s -m 60 --http2-prior-knowledge -X GET -T - \
+	    -o /dev/null -w '%{http_version} %{size_upload}' "$U/$u" <"$W/big")
+	ok "a GET of /$u with a body over HTTP/2: $sent bytes of it" \
+	    test "${sent#* }" -lt 1000000
+done
+ok "and one without" test "$(curl -q -s --http2-prior-knowledge -o /dev/null \
+    -w '%{http_version} %{http_code}' "$U/cache/nix-cache-info")" = "2 200"
+pids=$(spawned)
+web_stop
+until_true 40 none || fail "the programs end with lighttpd"
+cp "$W/as-shipped.conf" "$W/lighttpd/tmpnix.conf"
+web_start
+prog_ready cache
+
+# The end -------------------------------------------------------------------------
+pids=$(spawned)
+: >"$W/log/lighttpd-breakage.log"
+web_stop
 ok "the programs end with lighttpd" until_true 40 none
 ok "and said so" test "$(grep -c 'stopping: SIG' \
     "$W/log/lighttpd-breakage.log")" = 3

@@ -226,6 +226,56 @@ for u in x cache/ cache/$hash.narinfo; do
 	    '! curl -q -s -i "$1" | grep -i -e nginx/ -e lighttpd/' - "$U/$u"
 done
 
+# More connections than threads: each gets its turn before another has had it a
+# hundred times.  (A thread is its connection's, which nginx keeps for a while.)
+if [ "$WEB" = nginx ]; then
+	prog_stop cache
+	conf_set threads 1
+	prog_start cache
+	prog_ready cache
+	# turns TAG: 2,000 requests over one connection.
+	turns() {
+		curl -q -s -o /dev/null "$U/cache/nix-cache-info?$1=[1-2000]"
+	}
+	for tag in one two three; do
+		turns $tag &
+		other_pids="$other_pids $!"
+		eval "$tag=$!"
+	done
+	wait "$one" "$two" "$three"
+	other_pids=''
+	requests_logged
+	# The longest row of one of them while the others go on.
+	is "connections take turns" "$(awk '
+		match($0, /info\?[a-z]+=/) {
+			who[++n] = substr($0, RSTART, RLENGTH)
+			last[who[n]] = n
+			if (!(who[n] in first))
+				first[who[n]] = n
+		}
+		END {
+			end = n
+			for (w in last) {
+				if (last[w] < end)
+					end = last[w]
+				if (first[w] > begin)
+					begin = first[w]
+			}
+			for (i = begin; i <= end; i++) {
+				row = who[i] == who[i - 1] ? row + 1 : 1
+				if (row > longest)
+					longest = row
+			}
+			if (begin < end && longest < 100)
+				longest = "short"
+			print n, longest
+		}' "$W/log/access.log")" "6000 short"
+	prog_stop cache
+	conf_set threads 32
+	prog_start cache
+	prog_ready cache
+fi
+
 # A NAR that waits for no writer (I8): the index is locked by a write.
 mkfifo "$W/fifo"
 sqlite3 "$S/index.db" <"$W/fifo" >"$W/sqlite.out" 2>&1 &

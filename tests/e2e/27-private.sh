@@ -131,6 +131,33 @@ ok "with one that pushes" hook TMPNIX_NETRC="$W/netrc"
 p=${p##*/}
 is "it is there" "$(status -I -u ":$READER" "$U/cache/${p%%-*}.narinfo")" 200
 
+# Asked while tmpnix-cache is started again: as ever, whoever asks.
+if [ "$WEB" = nginx ]; then
+	prog_stop cache
+	tried() {
+		[ "$(grep -c '/cache.sock failed' \
+		    "$W/log/nginx-error.log")" -ge "$1" ]
+	}
+	: >"$W/log/nginx-error.log"
+	curl -q -s -m 60 -D "$W/held.1" -o /dev/null "$U/cache/$nar" &
+	one=$!
+	curl -q -s -m 60 -D "$W/held.2" -o /dev/null -u ":$WRITER" \
+	    "$U/cache/$nar" &
+	two=$!
+	curl -q -s -m 60 -D "$W/held.3" -o "$W/held" -u ":$READER" \
+	    "$U/cache/$nar" &
+	three=$!
+	until_true 20 tried 3 || fail "three reads wait"
+	prog_start cache
+	wait "$one" "$two" "$three"
+	is "no token, a writer's, a reader's" "$(sed -n \
+	    's/^HTTP[^ ]* \([0-9]*\).*/\1/p' "$W"/held.? | tr '\n' ' ')" \
+	    "401 403 200 "
+	ok "the challenge is the program's" grep -qi \
+	    '^www-authenticate: Basic realm="tmpnix"' "$W/held.1"
+	ok "the NAR is whole" cmp "$W/held" "$store/$nar"
+fi
+
 # Guessing ------------------------------------------------------------------------------
 i=0
 while [ $i -lt 5 ]; do

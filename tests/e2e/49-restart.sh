@@ -113,6 +113,7 @@ load_start() {
 	other_pids=$loops
 }
 all='static asked derived nix push write0 write1 write2'
+reads='static asked derived nix'
 # went_on N LOOP...: each of them did N whole requests in this phase.
 went_on() {
 	went_n=$1
@@ -166,6 +167,19 @@ part_round() {
 	# shellcheck disable=SC2086
 	until_true 60 went_on 3 $all || fail "after $1 ($2) all goes on"
 }
+# Stopped or killed, and at once started again: readers wait that long.
+restart_round() {
+	round=$((round + 1))
+	phase "restart-$1.$round"
+	prog_stop "$1" "$2"
+	prog_start "$1"
+	prog_ready "$1"
+	# shellcheck disable=SC2086
+	until_true 60 went_on 2 $reads || fail "reads go on after $1 ($2)"
+	phase "up.$round"
+	# shellcheck disable=SC2086
+	until_true 60 went_on 1 $all || fail "after $1 ($2) all goes on"
+}
 nginx_orphans() {
 	for p in /proc/[0-9]*; do
 		[ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "$p/stat" 2>/dev/null)" = 1 ] &&
@@ -182,6 +196,10 @@ for again in $(seq "${ROUNDS:-2}"); do
 			part_round "$part" "$sig"
 		done
 	done
+	for sig in KILL TERM; do
+		restart_round cache $sig
+		restart_round drv $sig
+	done
 done
 : >"$W/enough"
 for p in $loops; do
@@ -197,6 +215,11 @@ bad() {
 for l in $all; do
 	is "$l: errors while all is up, of $(wc -l <"$W/$l.seen") requests" \
 	    "$(bad "$l" '^up')" ""
+done
+for l in $reads; do
+	is "$l: errors while a program is started again" "$(awk '
+	    ($1 ~ /^restart/ || $2 ~ /^restart/) && $3 !~ /^20[01]$/' \
+	    "$W/$l.seen")" ""
 done
 for part in cache upload drv; do
 	for l in $(unaffected "$part"); do

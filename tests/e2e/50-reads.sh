@@ -294,6 +294,41 @@ is "tmpnix-cache is down: files are served" \
     "$(status "$U/cache/$hash.narinfo")" 200
 req "$U/cache/nix-cache-info"
 is "  the rest is a 503" "$code" 503
+# nginx holds a read back for a moment, and asks again.
+if [ "$WEB" = nginx ]; then
+	is "  and told to come again" "$(header retry-after)" 5
+	prog_stop drv
+	# asked_again NAME PATH PROGRAM: while it is not running, then while it is
+	# started again.
+	tries() {
+		grep -c "/$1.sock failed" "$W/log/nginx-error.log"
+	}
+	tried() {
+		[ "$(tries "$1")" -gt "$2" ]
+	}
+	asked_again() {
+		before=$(tries "$3")
+		req "$U/$2"
+		is "$1, nobody there: 503 after four tries" \
+		    "$code $(($(tries "$3") - before))" "503 4"
+		is "$1: without a challenge" "$(header www-authenticate)" ''
+		before=$(tries "$3")
+		status -H 'Authorization: Basic eDp4' "$U/$2" >"$W/again" &
+		again=$!
+		until_true 20 tried "$3" "$before" || fail "$1: is asked for"
+		prog_start "$3"
+		wait "$again"
+		is "$1, started again: the same request is answered" \
+		    "$(cat "$W/again")" 200
+		prog_stop "$3"
+	}
+	asked_again "nix-cache-info" cache/nix-cache-info cache
+	asked_again "a narinfo" "cache/$(for_program "$hash.narinfo")" cache
+	asked_again "the page" '' cache
+	asked_again "a derivation's" drv/nix-cache-info drv
+	prog_start drv
+	prog_ready drv
+fi
 prog_start cache
 prog_ready cache
 is "  until it is back" "$(status "$U/cache/nix-cache-info")" 200

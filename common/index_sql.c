@@ -345,7 +345,8 @@ const char *const index_sql[ST_MAX] = {
 	[ST_STATUS_TOTAL] =
 	    "SELECT what, count, bytes FROM total WHERE cache = ?1",
 	[ST_STATUS_UNSIGNED] =
-	    "SELECT count(*) FROM path WHERE cache = ?1 AND " UNSIGNED,
+	    "SELECT count(*) FROM path INDEXED BY path_unsigned"
+	    " WHERE cache = ?1 AND " UNSIGNED,
 	[ST_STATUS_OLDEST] = "SELECT min(created) FROM asset WHERE " NOT_STORED,
 	[ST_STATUS_ERROR] = "SELECT substr(last_error, 1, 255), key FROM asset"
 			    " WHERE " NOT_STORED " AND last_error IS NOT NULL"

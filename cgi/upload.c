@@ -227,7 +227,7 @@ begin_once(struct state *st)
 		fatalx("nix-cache-info can't be stored");
 	if ((sh->relay = relay_start_once(sh->conf, CACHE_MAIN, sh->store,
 		 sh->spool, sh->verifier)) == NULL)
-		exit(1);
+		fatalx("no memory");
 	st->push.relay = sh->relay;
 	/* Nobody else would carry it; late is no reason to refuse. */
 	if (index_asset_get(ix, CACHE_MAIN, "nix-cache-info", &info) == 1) {

@@ -12,13 +12,46 @@
 
 #include "log.h"
 
-#define BUSY_MS 5000
+/*
+ * For a lock of another connection: how long in all, and at most until the next
+ * look.  SQLite's own busy timeout ends with a look each 100 ms, so that who
+ * has waited long loses to whoever comes; but looks of many cost the processor
+ * that the owner of the lock needs.
+ */
+#define BUSY_MS 30000
+#define LOOK_MS 20
 /* One connection a thread: keep each small (the kernel caches the file). */
 #define CACHE_KIB "256"
 
 struct db {
 	sqlite3 *h;
+	int64_t busy_since; /* of the wait at hand, in ms */
 };
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* SQLite's busy handler: 1 to look again. */
+static int
+busy(void *arg, int looks)
+{
+	const long ms = looks < LOOK_MS ? looks + 1 : LOOK_MS;
+	const struct timespec pause = { 0, ms * 1000 * 1000 };
+	struct db *d = arg;
+
+	if (looks == 0)
+		d->busy_since = now_ms();
+	else if (now_ms() - d->busy_since >= BUSY_MS)
+		return 0;
+	nanosleep(&pause, NULL);
+	return 1;
+}
 
 static void
 warn(struct db *d, const char *what)
@@ -37,24 +70,24 @@ exec(struct db *d, const char *sql)
 }
 
 /*
- * Switching a fresh file to WAL ignores the busy timeout (SQLite 3.40), so
+ * Switching a fresh file to WAL ignores the busy handler (SQLite 3.40), so
  * that of several programs starting at once some would fail: retry that one
- * statement for as long as the timeout would have waited.
+ * statement for as long as the handler would have waited.
  */
 static int
 enter_wal(struct db *d)
 {
-	const struct timespec pause = { 0, 10 * 1000 * 1000 };
-	int i, rc;
+	int looks = 0, rc;
 
-	for (i = 0; i < BUSY_MS / 10; i++) {
+	for (;;) {
 		rc = sqlite3_exec(
 		    d->h, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
 		if (rc == SQLITE_OK)
 			return 0;
-		if (rc != SQLITE_BUSY && rc != SQLITE_LOCKED)
+		rc &= 0xff; /* of the extended code */
+		if ((rc != SQLITE_BUSY && rc != SQLITE_LOCKED) ||
+		    busy(d, looks++) == 0)
 			break;
-		nanosleep(&pause, NULL);
 	}
 	warn(d, "journal_mode=WAL");
 	return -1;
@@ -98,7 +131,7 @@ open_locked(const char *path, bool full)
 		goto fail;
 	}
 	sqlite3_extended_result_codes(d->h, 1);
-	sqlite3_busy_timeout(d->h, BUSY_MS);
+	sqlite3_busy_handler(d->h, busy, d);
 	if (enter_wal(d) == -1 ||
 	    exec(d,
 		full ? "PRAGMA synchronous=FULL"

@@ -33,7 +33,7 @@ int db_version(struct db *d, size_t *v);
  */
 int db_migrate(struct db *d, const char *const migrations[], size_t n);
 
-/* BEGIN IMMEDIATE: waits up to 5 s for another writer. */
+/* BEGIN IMMEDIATE: waits up to 30 s for another writer. */
 int db_begin(struct db *d);
 int db_commit(struct db *d);
 /* Harmless when no transaction is open. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "log.h"
 
 /* The type of the record (FastCGI specification, 8). */
 #define FCGI_ABORT 2
@@ -85,7 +86,10 @@ cgi_write(struct request *r, const char *p, size_t n)
 {
 	(void)r;
 	cgi_answered = true;
-	return file_write_all(STDOUT_FILENO, p, n);
+	if (file_write_all(STDOUT_FILENO, p, n) == 0)
+		return 0;
+	log_info("the web server takes no answer any more");
+	return -1;
 }
 
 /* Blocked by our caller: lighttpd sends one when its client has gone. */
@@ -127,9 +131,18 @@ cgi_method_is(const char *name)
 	return method != NULL && strcmp(method, name) == 0;
 }
 
+static const char *
+cgi_param(const char *name)
+{
+	const char *v = FCGX_GetParam(name, environ);
+
+	return v != NULL ? v : "?";
+}
+
 /*
  * Web servers make a 500 or 502 of a program that ended without a word.  A PUT
- * gets no such answer once its body may have been sent (push.h).
+ * gets no such answer once its body may have been sent (push.h).  Nobody may
+ * look where our standard error goes: the system's log gets the reason too.
  */
 static void
 answer_at_exit(void)
@@ -142,6 +155,8 @@ answer_at_exit(void)
 
 	if (cgi_answered)
 		return;
+	log_ended("%s %s: no answer", cgi_param("REQUEST_METHOD"),
+	    cgi_param("REQUEST_URI"));
 	dprintf(STDOUT_FILENO,
 	    "Status: %s\r\nContent-Type: text/plain\r\n"
 	    "Content-Length: %zu\r\n\r\n%s",

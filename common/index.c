@@ -562,6 +562,21 @@ index_store_set(struct index *ix, const char *cache, const char *text)
 	return meta_set(ix, name, text);
 }
 
+/* The first use of this cache: unless another process was faster. */
+static int
+pin(struct index *ix, const char *name, const char *value, struct buf *actual)
+{
+	int rc;
+
+	if (db_begin(ix->db) == -1)
+		return -1;
+	rc = meta_pin(ix, name, value, actual);
+	if (rc == 1 && db_commit(ix->db) == -1)
+		rc = -1;
+	db_rollback(ix->db);
+	return rc;
+}
+
 int
 index_store_dir_get(struct index *ix, const char *cache, struct buf *text)
 {
@@ -579,13 +594,10 @@ index_pin_store_dir(struct index *ix, const char *cache, const char *store_dir,
 	int rc;
 
 	snprintf(name, sizeof(name), "store_dir.%s", cache);
-	if (db_begin(ix->db) == -1)
-		return -1;
-	rc = meta_pin(ix, name, store_dir, actual);
-	if (rc == 1 && db_commit(ix->db) == -1)
-		rc = -1;
-	db_rollback(ix->db);
-	return rc;
+	/* It does not change any more: no writer is waited for. */
+	if ((rc = meta_get(ix, name, actual)) == 0)
+		return pin(ix, name, store_dir, actual);
+	return rc == -1 ? -1 : strcmp(buf_str(actual), store_dir) == 0;
 }
 
 /* Counts and bytes, kept by triggers. */

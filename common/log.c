@@ -23,6 +23,7 @@ static bool stderr_is_journal;
 static atomic_bool starting;
 static atomic_int max_level = LOG_LVL_INFO;
 static _Thread_local char request_id[16];
+static _Thread_local char last_warning[512];
 
 /* $JOURNAL_STREAM has DEVICE:INODE of what systemd connected (systemd.exec(5)).
  */
@@ -132,6 +133,9 @@ emit(int priority, int errnum, const char *fmt, va_list ap)
 	if (errnum != 0) /* GNU's strerror_r: returns the text */
 		snprintf(why, sizeof(why), ": %s",
 		    strerror_r(errnum, raw, sizeof(raw)));
+	if (priority <= LOG_WARNING)
+		snprintf(last_warning, sizeof(last_warning), "%.256s%.128s",
+		    text, why);
 	if (!to_stderr)
 		syslog(priority, "%s%s%s%s", request_id,
 		    request_id[0] != '\0' ? ": " : "", text, why);
@@ -168,6 +172,25 @@ log_lines(const char *text)
 
 	for (; (lf = strchr(text, '\n')) != NULL; text = lf + 1)
 		log_warnx("%.*s", (int)(lf - text), text);
+}
+
+void
+log_ended(const char *fmt, ...)
+{
+	char what[512], text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	escape(text, sizeof(text), what);
+	snprintf(what, sizeof(what), "%s",
+	    last_warning[0] != '\0' ? last_warning : "no reason was logged");
+	log_warnx("%s: %s", text, what);
+	if (to_stderr) {
+		openlog(progname, LOG_PID, LOG_DAEMON);
+		syslog(LOG_WARNING, "%s: %s", text, what);
+	}
 }
 
 void

@@ -46,6 +46,13 @@ void log_warnx(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Each line of text, which ends with LF, as a warning of its own. */
 void log_lines(const char *text);
 
+/*
+ * What this process, or thread, ends without having done, with the last warning
+ * of this thread behind it: to the log and, where that is standard error, to
+ * syslog as well.
+ */
+void log_ended(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* info: one line for each finished upload and change of state. */
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

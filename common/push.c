@@ -870,6 +870,9 @@ enter_text(struct push *p, struct asset_new *a, const struct buf *text)
 			spool_retire(p->spool, old, now);
 		rc = 0;
 		break;
+	case INDEX_SAME: /* another process was faster */
+		rc = 0;
+		/* fallthrough */
 	default:
 		spool_remove(p->spool, name);
 	}

@@ -93,6 +93,8 @@ is "no body to a HEAD" "$cgi_status $(sed -n '/^\r$/,$p' "$W/out" | wc -l)" \
 cgi upload PUT /nix-cache-info CONTENT_LENGTH=0 \
     TMPNIX_CONF=/nonexistent/tmpnix.conf
 is "a PUT gets no 5xx" "$cgi_status" 424
+ok "and the log has what there was no answer to" grep -q \
+    '^tmpnix-upload.*PUT /nix-cache-info: no answer' "$W/err"
 cgi upload PUT /nix-cache-info CONTENT_LENGTH=0 TMPNIX_ROLE=check \
     TMPNIX_CONF=/nonexistent/tmpnix.conf
 is "but its check" "$cgi_status" 500
@@ -145,6 +147,60 @@ is "a narinfo leaves nothing" "$(left)" "1 1"
 tmpnix relay >"$W/out"
 is "tmpnix relay, with nothing to do" "$? $(cat "$W/out")" \
     "0 0 of 0 objects stored, 0 wait (0 B), 0 failed"
+
+# Many at once ----------------------------------------------------------------------
+# locked: this test has the index to write; unlocked.
+mkfifo "$W/fifo"
+locked() {
+	sqlite3 "$S/index.db" <"$W/fifo" >"$W/sqlite.out" 2>&1 &
+	other_pids="$other_pids $!"
+	exec 6>"$W/fifo"
+	echo '.timeout 20000
+	    BEGIN IMMEDIATE; SELECT "locked";' >&6
+	until_true 20 grep -q locked "$W/sqlite.out" || stop "the index is locked"
+}
+unlocked() {
+	echo 'ROLLBACK;' >&6
+	exec 6>&-
+}
+# Each finds that nix-cache-info is missing, and wants to enter it; one of them
+# is the first.
+sql "DELETE FROM asset WHERE key = 'nix-cache-info'"
+spooled() {
+	find "$S/spool/ready" -type f | wc -l
+}
+all_spooled() {
+	[ "$(spooled)" -ge "$1" ]
+}
+locked
+before=$(spooled)
+pids=''
+for i in 1 2 3 4 5 6; do
+	path_make "many-$i" "number $i"
+	curl -q -s -m 120 -o "$W/many.$i" -w '%{http_code}\n' \
+	    -u ":$SECRET" -T "$nar" "$U/cache/$key" >"$W/code.$i" &
+	pids="$pids $!"
+done
+until_true 20 all_spooled $((before + 6)) || fail "all six are at it"
+unlocked
+# shellcheck disable=SC2086
+wait $pids
+is "six first uploads at once" "$(cat "$W"/code.? | sort | uniq -c |
+    tr -s ' \n' ' ')" " 6 201 "
+# A lock that an operator's sqlite3 has, for longer than another one waits.
+locked
+before=$(spooled)
+path_make patient "waits for its turn"
+curl -q -s -m 120 -o "$W/body" -w '%{http_code}' -u ":$SECRET" -T "$nar" \
+    "$U/cache/$key" >"$W/code" &
+pid=$!
+until_true 20 all_spooled $((before + 1)) || fail "a NAR is taken"
+ok "another writer gives up" not sqlite3 -cmd '.timeout 6000' "$S/index.db" \
+    'BEGIN IMMEDIATE'
+unlocked
+wait "$pid"
+is "an upload waited" "$(cat "$W/code")" 201
+old_locks
 
 # Reading ---------------------------------------------------------------------------
 e=$(printf %s "$key" | perl -pe 's/nar$/na%72/')

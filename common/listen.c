@@ -304,14 +304,31 @@ split(const char *address, char **host, const char **port)
 	return *host == NULL ? -1 : 0;
 }
 
+/*
+ * A listener is one socket.  A name can have several addresses, as localhost
+ * has, in an order that is the machine's; the web server is told 127.0.0.1.
+ */
+static const struct addrinfo *
+choose(const struct addrinfo *list)
+{
+	const struct addrinfo *ai;
+
+	for (ai = list; ai != NULL; ai = ai->ai_next)
+		if (ai->ai_family == AF_INET)
+			return ai;
+	return list;
+}
+
 static int
 open_address(struct listener *l, const char *address, const struct addrinfo *ai)
 {
 	int on = 1;
 
 	l->fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (l->fd == -1)
+	if (l->fd == -1) {
+		log_warn("listen on %s", address);
 		return -1;
+	}
 	/* Without it a restart would wait for old connections to time out;
 	 * two that listen are refused all the same. */
 	if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
@@ -357,8 +374,7 @@ open_port(
 			    address);
 			goto out;
 		}
-	for (ai = list; ai != NULL && rc == -1; ai = ai->ai_next)
-		rc = open_address(l, address, ai);
+	rc = open_address(l, address, choose(list));
 out:
 	if (list != NULL)
 		freeaddrinfo(list);

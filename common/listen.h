@@ -33,6 +33,7 @@ bool listen_is_path(const char *address);
 
 /*
  * Listen on address: a path, HOST:PORT, [IPv6]:PORT, or :PORT for 127.0.0.1.
+ * Of a HOST with several addresses, the first IPv4 one is taken.
  *
  * A socket left behind at the path is replaced; one that somebody answers on,
  * and what is no socket, is not.  Of several that start at once one wins: they

@@ -79,6 +79,9 @@ start() {
   umask 077
   mkdir -p "$DIR"; : >"$DIR/.rgw-sh"
   mkdir -p "$DIR"/{run,log,mon,osd,rgw,crash}
+  # Debian 13's own default for it is a relative path.
+  local cls; cls=$(find /usr/lib -maxdepth 2 -name rados-classes | head -n 1)
+  [ -n "$cls" ] || die "ceph-osd's rados-classes are missing"
   local fsid; fsid=$(cat /proc/sys/kernel/random/uuid)
   cat >"$DIR/ceph.conf" <<CONF
 [global]
@@ -124,6 +127,7 @@ osd_data = $DIR/osd
 osd_journal = $DIR/osd/journal
 osd_objectstore = $STORE
 osd_class_update_on_start = false
+osd_class_dir = $cls
 osd_scrub_begin_hour = 0
 osd_op_num_shards = 2
 osd_op_num_threads_per_shard = 1

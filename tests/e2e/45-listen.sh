@@ -237,6 +237,21 @@ cache_start -s "localhost:$tcp"
 prog_ready cache
 pass "-s localhost:PORT"
 prog_stop cache
+# Debian's /etc/hosts knows localhost by two addresses, in either order.
+printf '::1 localhost\n127.0.0.1 localhost\n' >"$W/hosts"
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+	unshare --mount sh -c 'mount --bind "$0" /etc/hosts && exec "$@"' \
+	    "$W/hosts" "$CACHE" -d -f "$CONF" -s "localhost:$tcp" \
+	    >>"$W/log/cache.log" 2>&1 </dev/null &
+	cache_pid=$!
+	prog_ready cache
+	pass "-s localhost:PORT, which is ::1 too: it is 127.0.0.1"
+	refused "localhost in use: not on ::1 then" 1 \
+	    "Address already in use" -s "localhost:$tcp"
+	prog_stop cache
+else
+	echo "localhost with two addresses was not tried: no mounts here"
+fi
 cache_start -N -s "0.0.0.0:$tcp"
 prog_ready cache
 pass "-N -s 0.0.0.0:PORT"

@@ -15,13 +15,14 @@ B=$(mktemp -d /var/tmp/tmpnix-container.XXXXXX) || stop "mktemp"
 first=''
 container_end() {
 	rc=$?
-	[ -z "$first" ] || kill -9 "$first" 2>/dev/null
+	[ -z "$first" ] || kill -9 "${bare:+-}$first" 2>/dev/null
 	rm -rf "$B"
 	(exit $rc)
 	e2e_finish
 }
 trap container_end EXIT
 
+bare=
 if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$B"
 	if ! unshare --mount --pid --fork --mount-proc true; then
@@ -33,12 +34,24 @@ else
 	bare=yes
 fi
 
+# as_user COMMAND...: go on as that, as who the layout belongs to: not root.
+as_user() {
+	if [ "$(id -u)" = 0 ]; then
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+		    --no-new-privs "$@"
+	else
+		exec "$@"
+	fi
+}
 # container_start: from $B/app, at $port; $first is its first process.
 container_start() {
-	if [ -n "${bare-}" ]; then
+	if [ -n "$bare" ]; then
 		rm -rf "$W/ctmp"
-		mkdir "$W/ctmp"
-		TMPDIR=$W/ctmp PORT=$port "$B/app/start.sh" \
+		mkdir -m 1777 "$W/ctmp"
+		chmod 755 "$W"
+		# (A group of its own, to be killed as a whole.)
+		as_user setsid env -i PATH=/usr/bin:/bin TMPDIR="$W/ctmp" \
+		    PORT="$port" "$B/app/start.sh" \
 		    >>"$W/log/container.log" 2>&1 </dev/null &
 		outer=$!
 		first=$outer
@@ -107,7 +120,7 @@ for web in nginx lighttpd; do
 	container_start
 	is "$web: who it runs as" "$(for p in $(all_parts); do
 		sed -n 's/^Uid:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$p/status"
-	    done | sort -u)" "$([ -n "${bare-}" ] && id -u || echo 65534)"
+	    done | sort -u)" "$(as_user id -u)"
 	is "$web: its parts" "$(all_parts | wc -l)" \
 	    "$([ $web = nginx ] && echo 5 || echo 4)"
 	n=$(rss Rss)
@@ -139,8 +152,7 @@ for web in nginx lighttpd; do
 	    "$(tail -n 1 "$W/paths")"
 	kill -9 "$first"
 	wait $outer 2>/dev/null
-	[ -z "${bare-}" ] || kill -9 $(pgrep -f "$B/app/bin/") \
-	    $(pgrep -f "$W/ctmp")
+	[ -z "$bare" ] || kill -9 "-$first"
 	container_start
 	cp "$W/paths" "$W/wanted"
 	nix_at
@@ -179,16 +191,10 @@ done
 
 # Mistakes.
 chmod 755 "$W"
-mkdir -p "$W/btmp"
-chmod 1777 "$W/btmp"
+mkdir -m 1777 "$W/btmp"
 # bare VARIABLE=VALUE... COMMAND: as that user, in no namespaces.
 bare() {
-	if [ "$(id -u)" = 0 ]; then
-		setpriv --reuid 65534 --regid 65534 --clear-groups \
-		    env TMPDIR="$W/btmp" "$@"
-	else
-		env TMPDIR="$W/btmp" "$@"
-	fi
+	(as_user env TMPDIR="$W/btmp" "$@")
 }
 # said TEXT: by what ended just now.
 said() {

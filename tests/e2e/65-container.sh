@@ -181,6 +181,8 @@ for web in nginx lighttpd; do
 	kill "$first"
 	wait $outer
 	is "$web: SIGTERM ends it" "$?" 0
+	# (nginx's worker outlives a master that is killed.)
+	[ -z "$bare" ] || kill -9 "-$first" 2>/dev/null
 	first=''
 	is "$web: all of it" "$(pgrep -fc "$B/app/bin/")" 0
 	for p in cache upload drv; do

@@ -91,6 +91,22 @@ listen_is_path(const char *address)
 
 /* A path ----------------------------------------------------------------- */
 
+bool
+listen_has_group(const char *address)
+{
+	const char *slash = strrchr(address, '/');
+	struct stat st;
+	char *dir;
+	bool yes;
+
+	if (slash == NULL ||
+	    (dir = strndup(address, (size_t)(slash - address) + 1)) == NULL)
+		return false;
+	yes = stat(dir, &st) == 0 && (st.st_mode & S_ISGID) != 0;
+	free(dir);
+	return yes;
+}
+
 /* Split path into its directory, opened, and the name there. */
 static int
 open_dir(struct listener *l, const char *path)

@@ -32,6 +32,12 @@ int listen_parse_mode(const char *text, mode_t *mode);
 bool listen_is_path(const char *address);
 
 /*
+ * Does a socket at this address get a group by itself?  Its directory is
+ * set-group-ID then, and of the web server's group.
+ */
+bool listen_has_group(const char *address);
+
+/*
  * Listen on address: a path, HOST:PORT, [IPv6]:PORT, or :PORT for 127.0.0.1.
  * Of a HOST with several addresses, the first IPv4 one is taken.
  *

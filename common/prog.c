@@ -196,7 +196,8 @@ listen_somewhere(const struct prog *prog, const struct options *o)
 
 /*
  * Who to be, when we are root: the user of the configuration.  A socket is
- * theirs too, unless -o says something else.
+ * theirs too, unless -o says something else, or its directory has a group for
+ * it.
  */
 static void
 find_user(const struct conf *conf, struct options *o, uid_t *uid, gid_t *gid)
@@ -216,7 +217,8 @@ find_user(const struct conf *conf, struct options *o, uid_t *uid, gid_t *gid)
 		    o->conf, conf->user);
 	if (o->listen.uid == (uid_t)-1)
 		o->listen.uid = *uid;
-	if (o->listen.gid == (gid_t)-1)
+	if (o->listen.gid == (gid_t)-1 &&
+	    !(o->address != NULL && listen_has_group(o->address)))
 		o->listen.gid = *gid;
 }
 

@@ -110,6 +110,28 @@ for p in cache upload drv; do
 done
 sealed
 
+# A set-group-ID directory gives the web server's group without -o, whoever
+# starts the program.
+prog_stop cache
+install -d -o nobody -g www-data -m 2755 "$W/run2"
+"$top_builddir/tmpnix-cache" -d -f "$CONF" -s "$W/run2/cache.sock" \
+    >>"$W/log/cache.log" 2>&1 </dev/null &
+cache_pid=$!
+until_true 20 test -S "$W/run2/cache.sock"
+is "a set-group-ID directory, started as root" \
+    "$(stat -c '%a %U:%G' "$W/run2/cache.sock")" "660 nobody:www-data"
+prog_stop cache
+setpriv --reuid nobody --regid nogroup --clear-groups \
+    "$top_builddir/tmpnix-cache" -d -f "$CONF" -s "$W/run2/cache.sock" \
+    >>"$W/log/cache.log" 2>&1 </dev/null &
+cache_pid=$!
+until_true 20 test -S "$W/run2/cache.sock"
+is "a set-group-ID directory, started as the user" \
+    "$(stat -c '%a %U:%G' "$W/run2/cache.sock")" "660 nobody:www-data"
+prog_stop cache
+prog_start cache
+prog_ready cache
+
 # What is pushed can be read, by the web server's user, wherever it lies.
 path_make hello "hello $(head -c 100000 /dev/urandom | base64)"
 prog_stop upload KILL

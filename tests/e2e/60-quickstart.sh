@@ -104,7 +104,9 @@ ok "pull with the printed nix.conf, signed" nx "$W/nix" nix-store -r "$q" \
 ok "and it is the same" cmp "$p" "$W/nix.first/store/${p##*/}"
 
 # A second one on the same directory, on the same port, nowhere to write.
-refused "the same directory" "in use" -d "$D" -p "$port"
+refused "the same directory" "in use.*another directory (-d)" -d "$D" -p "$port"
+refused "the same directory, -c" "in use.*another directory (-d)" -d "$D" \
+    -c "$W/app"
 refused "the same port" "port $port" -d "$W/q2" -p "$port"
 mkdir "$W/file"
 : >"$W/file/x"
@@ -118,6 +120,9 @@ refused "no port either" port -d "$W/q3" -p http
 is "an unknown option: exit" "$(sh "$top_srcdir/conf/quickstart" -X \
     >/dev/null 2>&1; echo $?)" 1
 ok "-h" sh "$top_srcdir/conf/quickstart" -h
+ok "--help" sh "$top_srcdir/conf/quickstart" --help
+ok "  is the same" grep -q '^  -d DIR' "$W/ok.out"
+refused "an unknown long option" "--port: no such option" --port 8080
 is "none of them disturbed the first" \
     "$(status "$TMPNIX_CACHE_URL/nix-cache-info")" 200
 
@@ -149,6 +154,22 @@ quick_end INT
 is "SIGINT: exit 0" "$rc" 0
 is "nothing is left running" "$(left_running)" ''
 
+# Killed as it is, it leaves the others running: the next start ends them.
+quick killed -d "$D"
+quick_ready
+kill -9 "$quick_pid"
+wait "$quick_pid" 2>/dev/null
+rm "$D/client.env"
+ok "kill -9 leaves $WEB" grep -q "^$WEB=" "$D/pids"
+quick again -d "$D"
+quick_ready
+. "$D/client.env"
+ok "the next start says so" grep -q "^ending $WEB (pid" "$quick_out"
+is "  and has its port" "$TMPNIX_CACHE_URL" "http://127.0.0.1:$port/cache"
+is "  and answers" "$(status "$TMPNIX_CACHE_URL/nix-cache-info")" 200
+quick_end INT
+is "nothing is left running" "$(left_running)" ''
+
 # A program that dies takes the others along, and says so.  Meanwhile reading is
 # not for everybody: not what the web server could send by itself either.
 until_true 60 test -e "$D/store/${h%%-*}.narinfo" || fail "it is stored"
@@ -174,6 +195,16 @@ other_pids=''
 ok "and says which" grep -q tmpnix-upload "$quick_out.err"
 is "nothing is left running" "$(left_running)" ''
 
+# An index that is lost took the token along: there is another one.
+rm "$D"/index.db*
+quick lost -d "$D"
+quick_ready
+. "$D/client.env"
+ok "after a lost index: another token" test "$(cat "$TMPNIX_NETRC")" != "$token"
+is "  which is known" "$(status -X PUT -H 'Content-Length: 0' \
+    --netrc-file "$TMPNIX_NETRC" "$TMPNIX_CACHE_URL/x")" 400
+quick_end TERM
+
 # For a container, of what is built already.  (65-container.sh starts one.)
 ok "-c" sh "$top_srcdir/conf/quickstart" -w "$WEB" -d "$D" -c "$W/app" \
     -u https://cache.example.org
@@ -188,6 +219,30 @@ keys=$(cat "$W/app/netrc" "$W/app/data/keys/cache.pub")
 ok "-c again" sh "$top_srcdir/conf/quickstart" -w "$WEB" -d "$D" -c "$W/app"
 is "keeps token and keys" "$keys" \
     "$(cat "$W/app/netrc" "$W/app/data/keys/cache.pub")"
+
+# apt fails: its reason is shown.
+if [ "$(id -u)" = 0 ]; then
+	mkdir "$W/bin"
+	cat >"$W/bin/dpkg-query" <<'EOT'
+#!/bin/sh
+case $* in
+*libfcgi-dev) echo not-installed ;;
+*) echo installed ;;
+esac
+EOT
+	cat >"$W/bin/apt-get" <<'EOT'
+#!/bin/sh
+echo "E: The mirror has burnt down"
+exit 100
+EOT
+	chmod +x "$W/bin/dpkg-query" "$W/bin/apt-get"
+	ok "apt fails" not env PATH="$W/bin:$PATH" \
+	    sh "$top_srcdir/conf/quickstart" -d "$D" -w "$WEB"
+	cp "$W/ok.out" "$W/said"
+	ok "  and says why" grep -q '^E: The mirror' "$W/said"
+	ok "  and what it was about" grep -q \
+	    'could not install libfcgi-dev: see' "$W/said"
+fi
 
 # A long directory's sockets.
 rm -rf "$W/q2"

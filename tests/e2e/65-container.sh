@@ -160,8 +160,7 @@ for web in nginx lighttpd; do
 	    --to "$at" $(cat "$W/wanted")
 	ok "$web: and good" ax nix store verify --store "$at" \
 	    $(cat "$W/wanted")
-	ok "$web: tmpnix status" "$B/app/bin/tmpnix" \
-	    -f "$B/app/etc/tmpnix.conf" status
+	ok "$web: tmpnix status" "$B/app/bin/tmpnix" status
 
 	# What ends is started again.
 	for p in tmpnix-upload tmpnix-cache tmpnix-drv $web; do
@@ -208,6 +207,20 @@ said 'PORT is not set'
 ok "a bad PORT" not bare PORT=8o "$B/app/start.sh"
 said 'PORT=8o: not a port'
 if [ "$(id -u)" = 0 ]; then
+	ok "laid out by root it may be root's" \
+	    grep -q '^user = root$' "$B/app/etc/tmpnix.conf"
+	port=$(free_port)
+	U=http://127.0.0.1:$port
+	chown -R 0:0 "$B/app"
+	PORT=$port TMPDIR=$W/btmp "$B/app/start.sh" \
+	    >>"$W/log/container.log" 2>&1 </dev/null &
+	first=$!
+	ok "  and starts" until_true 30 prog_answers upload
+	kill "$first"
+	wait "$first"
+	first=''
+	chown -R 65534:65534 "$B/app"
+	sed -i '/^user = root$/d' "$B/app/etc/tmpnix.conf"
 	ok "as root" not env PORT="$port" "$B/app/start.sh"
 	said 'started as root: start it as the owner'
 fi

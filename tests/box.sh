@@ -11,6 +11,22 @@
 
 box_pid='' box_group=''
 
+# In a root's directory, in namespaces of its own: what each machine has mounted.
+# shellcheck disable=SC2016
+box_mounts='mount -t proc proc proc
+	mount --bind proc/sys proc/sys
+	mount -o remount,bind,ro proc/sys
+	mount -t sysfs -o ro sysfs sys
+	mount -t tmpfs -o mode=755 tmpfs dev
+	for d in null zero full random urandom tty; do
+		: >dev/$d
+		mount --bind /dev/$d dev/$d
+	done
+	mkdir dev/shm dev/pts
+	mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+	ln -s pts/ptmx dev/ptmx
+	ln -s /proc/self/fd dev/fd'
+
 # Run as the first process of the new namespaces; what follows becomes the box.
 # shellcheck disable=SC2016
 box_boot='
@@ -20,20 +36,8 @@ box_boot='
 	mkdir up work root
 	mount -t overlay -o lowerdir=/,upperdir=up,workdir=work overlay root
 	cd root
-	mount -t proc proc proc
-	mount --bind proc/sys proc/sys
-	mount -o remount,bind,ro proc/sys
-	mount -t sysfs -o ro sysfs sys
+	'"$box_mounts"'
 	mount -t cgroup2 cgroup2 sys/fs/cgroup
-	mount -t tmpfs -o mode=755 tmpfs dev
-	for d in null zero full random urandom tty; do
-		: >dev/$d
-		mount --bind /dev/$d dev/$d
-	done
-	mkdir dev/shm dev/pts
-	mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
-	ln -s pts/ptmx dev/ptmx
-	ln -s /proc/self/fd dev/fd
 	mount --bind "$1" mnt
 	mount -t tmpfs -o mode=755 tmpfs run
 	mount -t tmpfs tmpfs tmp
@@ -43,7 +47,8 @@ box_boot='
 	for f in etc/init.d/*; do
 		ln -sf /dev/null "etc/systemd/system/${f##*/}.service"
 	done
-	for f in dbus.service dbus.socket systemd-logind.service; do
+	for f in dbus.service dbus.socket systemd-logind.service \
+	    systemd-modules-load.service; do
 		ln -sf /dev/null "etc/systemd/system/$f"
 	done
 	rm -f etc/systemd/system/nginx.service etc/systemd/system/lighttpd.service

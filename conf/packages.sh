@@ -21,6 +21,10 @@ packages_cgi='fcgiwrap util-linux'
 # What tests of https need.
 # shellcheck disable=SC2034
 packages_tls='openssl lighttpd-mod-openssl'
+# What a machine of a test's own needs (tests/box.sh); pivot_root is in one or
+# the other.
+# shellcheck disable=SC2034
+packages_box='systemd procps iproute2 util-linux util-linux-extra'
 # What tests of asset stores need: a real S3, another clock, certificates.
 # shellcheck disable=SC2034
 packages_store='ceph-mon ceph-osd radosgw ceph-common libfaketime openssl perl'

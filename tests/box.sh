@@ -81,6 +81,7 @@ box_no() {
 }
 box_start() {
 	[ "$(id -u)" = 0 ] || box_no "needs root" || return
+	command -v pivot_root >/dev/null || box_no "pivot_root is missing" || return
 	[ -x /lib/systemd/systemd ] || box_no "systemd is missing" || return
 	box_top=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 	[ -n "$box_top" ] || box_no "cgroup2 is not mounted" || return

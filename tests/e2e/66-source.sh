@@ -26,7 +26,7 @@ readme() {
 	    { tail -n 20 /mnt/said; false; }'
 }
 get() {
-	box curl -q -s -m 10 -o /dev/null -w '%{http_code}' \
+	box curl -q -s -m 10 -o /dev/null -w '%{http_code}\n' \
 	    "http://cache.example.org/cache/$1"
 }
 # push_pull NAME: a path of its own, there and back.

@@ -154,8 +154,10 @@ large=${large%%-*}
 is "its closure" "$(curl -q -s "$U/drv/$large.closure.tar" |
     tar -xO --wildcards -f - 'nar/*' | wc -c | awk '{ print ($1 > 1e8) }')" 1
 curl -q -s "$U/drv/$large.closure.tar.gz" 2>/dev/null | head -c 1000 >/dev/null
-curl -q -s --limit-rate 100k "$U/drv/$large.closure.tar" >/dev/null &
+curl -q -s --limit-rate 100k -o "$W/slow" "$U/drv/$large.closure.tar" &
 slow=$!
+# (A signal between fork and exec would be lost.)
+until_true 20 test -s "$W/slow" || fail "a slow client gets something"
 hwm=$(awk '/^VmHWM/ { print $2 }' "/proc/$drv_pid/status")
 echo "tmpnix-drv had at most $hwm kB"
 [ -n "${TMPNIX_WRAP-}" ] || grep -q '__asan' "$top_builddir/tmpnix-drv" ||

@@ -24,7 +24,7 @@ readme() {
 	    }'
 }
 get() {
-	box curl -q -s -m 10 -o /dev/null -w '%{http_code}' \
+	box curl -q -s -m 10 -o /dev/null -w '%{http_code}\n' \
 	    "http://cache.example.org/cache/nix-cache-info"
 }
 answers() {
@@ -38,7 +38,8 @@ ok "README: the packages are built" sh -e "$W/commands" || exit 1
 ok "two packages" sh -c 'ls ../tmpnix-server_*.deb ../tmpnix-client_*_all.deb'
 
 # What apt brings in the box, which has no network.
-needs systemd procps iproute2 nix-bin curl
+# shellcheck disable=SC2086
+needs $packages_box nix-bin curl
 commands README 'and installed'
 grep apt-get "$W/commands" >"$W/install"
 mkdir -p "$W/archives/partial"

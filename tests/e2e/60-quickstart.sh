@@ -244,6 +244,23 @@ EOT
 	    'could not install libfcgi-dev: see' "$W/said"
 fi
 
+# On a terminal it shows how far apt and make are.
+cat >"$W/count" <<'EOT'
+. "$1/conf/packages.sh"
+echo step >"$2.log"
+working "  made" 3 "$2.log" '^step'
+echo step >>"$2.log"
+n=0
+until grep -q 'made 1 of 3' "$2" || [ $n = 100 ]; do
+	n=$((n + 1))
+	sleep 0.1
+done
+worked
+EOT
+script -qfec "sh $W/count $top_srcdir $W/typescript" "$W/typescript" >"$W/tty" \
+    </dev/null
+ok "a counter on a terminal" grep -q 'made 1 of 3' "$W/tty"
+
 # A long directory's sockets.
 rm -rf "$W/q2"
 D=$W/$(head -c 90 /dev/zero | tr '\0' d)

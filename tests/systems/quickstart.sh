@@ -63,6 +63,8 @@ before=$(dpkg-query -f '.\n' -W | wc -l)
 start=$(date +%s)
 quick var
 pass "quickstart, with $(($(dpkg-query -f '.\n' -W | wc -l) - before)) packages in $(($(date +%s) - start)) s"
+ok "it said before that they stay" grep -q \
+    '^installing [0-9]* packages, .* they stay installed' "$out"
 is "no web server is left enabled" "$(enabled)" ''
 ok "no policy is left" test ! -e /usr/sbin/policy-rc.d
 ok "no nginx of Debian's runs" not pgrep -f 'nginx.* -g '

@@ -161,7 +161,9 @@ kill -9 "$quick_pid"
 wait "$quick_pid" 2>/dev/null
 rm "$D/client.env"
 ok "kill -9 leaves $WEB" grep -q "^$WEB=" "$D/pids"
+left=$(sed 's/.*=//' "$D/pids" | tr '\n' ' ')
 quick again -d "$D"
+other_pids="$other_pids $left"
 quick_ready
 . "$D/client.env"
 ok "the next start says so" grep -q "^ending $WEB (pid" "$quick_out"

@@ -82,12 +82,13 @@ cat >"$run/lighttpd.conf" <<EOF
 server.bind = "0.0.0.0"
 server.port = $PORT
 server.document-root = "$run/tmp"
-server.upload-dirs = ( "$run/tmp" )
 server.max-connections = 256
 server.max-fds = 1024
 server.modules = ( "mod_alias", "mod_redirect" )
 mimetype.assign = ( ".html" => "text/plain" )
 include "$run/tmpnix.conf"
+# The other place of that file, /var/tmp, may not be there to write to.
+server.upload-dirs := ( "/dev/shm", "$run/tmp" )
 EOF
 
 # The parts.  $pid_NAME is its process, $born_NAME when it was started, in

@@ -22,7 +22,8 @@ box_mounts='mount -t proc proc proc
 		: >dev/$d
 		mount --bind /dev/$d dev/$d
 	done
-	mkdir dev/shm dev/pts
+	mkdir -m 1777 dev/shm
+	mkdir dev/pts
 	mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 	ln -s pts/ptmx dev/ptmx
 	ln -s /proc/self/fd dev/fd'

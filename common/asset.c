@@ -14,47 +14,49 @@
 
 #define SECRET_MAX 4096
 
-/* What the store is opened for. */
-enum use { USE_WRITE, USE_READ, USE_PROBE };
-
+/* The store of packages; make: its directory, if it has one. */
 static struct asset_store *
-store_open(const struct conf *conf, const char *cache, enum use use)
+open_main(const struct conf *conf, bool write, bool make)
 {
-	const bool make = use != USE_PROBE;
-
-	if (strcmp(cache, CACHE_DRV) == 0)
-		return asset_file_open(conf->state_dir, "drvs", make);
-	/* Files of a time with asset_store = file are not public either. */
-	if (make && asset_file_place(conf) == -1)
-		return NULL;
 	switch (conf->asset_store) {
 	case CONF_STORE_FILE:
 		return asset_file_open(
 		    conf->state_dir, asset_file_dir(conf), make);
 	case CONF_STORE_GLITCH:
-		return asset_glitch_open(conf, use != USE_READ);
+		return asset_glitch_open(conf, write);
 	case CONF_STORE_S3:
-		return asset_s3_open(conf, use != USE_READ);
+		return asset_s3_open(conf, write);
 	}
 	return NULL;
+}
+
+static struct asset_store *
+store_open(const struct conf *conf, const char *cache, bool write)
+{
+	if (strcmp(cache, CACHE_DRV) == 0)
+		return asset_file_open(conf->state_dir, "drvs", true);
+	/* Files of a time with asset_store = file are not public either. */
+	if (asset_file_place(conf) == -1)
+		return NULL;
+	return open_main(conf, write, true);
 }
 
 struct asset_store *
 asset_store_open(const struct conf *conf, const char *cache)
 {
-	return store_open(conf, cache, USE_WRITE);
+	return store_open(conf, cache, true);
 }
 
 struct asset_store *
 asset_store_open_read(const struct conf *conf, const char *cache)
 {
-	return store_open(conf, cache, USE_READ);
+	return store_open(conf, cache, false);
 }
 
 struct asset_store *
-asset_store_open_probe(const struct conf *conf)
+asset_store_open_probe(const struct conf *conf, bool write)
 {
-	return store_open(conf, CACHE_MAIN, USE_PROBE);
+	return open_main(conf, write, false);
 }
 
 void

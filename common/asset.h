@@ -122,10 +122,11 @@ struct asset_store *asset_store_open(
 struct asset_store *asset_store_open_read(
     const struct conf *conf, const char *cache);
 /*
- * The store of packages, to call probe and nothing else: nothing on this
- * machine is made or moved.
+ * The store of packages, as a program that writes has it or one that only
+ * reads, to see whether it can be had, and to call probe (with write) and
+ * nothing else: nothing on this machine is made or moved.
  */
-struct asset_store *asset_store_open_probe(const struct conf *conf);
+struct asset_store *asset_store_open_probe(const struct conf *conf, bool write);
 void asset_store_close(struct asset_store *as);
 
 /*

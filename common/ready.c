@@ -91,8 +91,7 @@ check_store(const struct conf *conf, bool write)
 
 	if (conf->asset_store == CONF_STORE_FILE)
 		return 0;
-	as = (write ? asset_store_open : asset_store_open_read)(
-	    conf, CACHE_MAIN);
+	as = asset_store_open_probe(conf, write);
 	asset_store_close(as);
 	return as == NULL ? 1 : 0;
 }

@@ -120,7 +120,7 @@ ask_store(const struct conf *conf, struct site_check *c)
 	struct asset_store *as;
 
 	c->asked = true;
-	if ((as = asset_store_open_probe(conf)) == NULL) {
+	if ((as = asset_store_open_probe(conf, true)) == NULL) {
 		buf_adds(&c->says, "can't be used, see above");
 		return;
 	}

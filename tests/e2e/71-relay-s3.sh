@@ -19,6 +19,11 @@ site_stop
 conf_s3
 conf_set s3_prefix cache/nix/
 conf_set s3_url_expires 2m
+# To check a configuration is to change nothing.
+conf_set public_reads no
+ok "tmpnix -n" tmpnix -n
+ok "moves nothing" test -e "$S/store/nix-cache-info"
+conf_set public_reads yes
 site_start
 client_make "$client"
 nx "$client" nix-store --generate-binary-cache-key walk-1 "$W/sk" "$W/pk"

@@ -41,14 +41,14 @@ paste() {
 	echo 'build-users-group =' >>/etc/nix/nix.conf
 	echo 'sandbox = false' >>/etc/nix/nix.conf
 }
-# push NAME PATH: by the printed line.
+# The line that pushes, as it is printed.
+push_line() {
+	sed -n 's/^    \(nix .*copy .*--to .*\)/\1/p' "$out" | head -n 1
+}
+# push NAME PATH: by that line, with this path in the place of its example.
 push() {
-	line=$(sed -n 's/^    \(nix .*copy .*--to .*\)/\1/p' "$out" | head -n 1)
-	case $line in
-	*PATH...) line="${line%PATH...}$2" ;;
-	*) line="${line% *} $2" ;;
-	esac
-	ok "$1" sh -c "$line"
+	line=$(push_line)
+	ok "$1" sh -c "${line%% \"\$(*} $2"
 }
 hash_of() {
 	h=${1##*/}
@@ -70,6 +70,7 @@ ok "no policy is left" test ! -e /usr/sbin/policy-rc.d
 ok "no nginx of Debian's runs" not pgrep -f 'nginx.* -g '
 needs nix-bin
 paste
+ok "the printed line pushes as it stands" sh -c "$(push_line)"
 path=$(expression first) || stop "nix-build"
 push "push by the printed line ($(nix --version))" "$path"
 pull "pull, signed, by the printed lines" "$path"

@@ -120,6 +120,24 @@ check_file(const char *key, const char *path, int how, const char *advice)
 	return 1;
 }
 
+/*
+ * nginx makes the directory when it starts.  Below state_dir that may be after
+ * us; elsewhere the sandbox has to know it.
+ */
+static unsigned int
+check_body_dir(const struct conf *conf)
+{
+	const size_t n = strlen(conf->state_dir);
+	const char *dir = conf->body_dir;
+
+	if (dir != NULL && strncmp(dir, conf->state_dir, n) == 0 &&
+	    dir[n] == '/' && !allowed(dir, F_OK) && errno == ENOENT)
+		return 0;
+	return check_file("body_dir", dir, R_OK | X_OK,
+	    "make it, for the web server to write into, or set body_dir = "
+	    "none");
+}
+
 /* The paths that are here already are of one store directory. */
 static unsigned int
 check_store_dir(const struct conf *conf, const char *cache, const char *key,
@@ -152,10 +170,7 @@ check_upload(const struct conf *conf)
 	if (conf->asset_store != CONF_STORE_FILE)
 		problems += check_file(
 		    "tls_ca_file", conf->tls_ca_file, R_OK, "can't be read");
-	return problems +
-	    check_file("body_dir", conf->body_dir, R_OK | X_OK,
-		"make it, for the web server to write into, or set body_dir = "
-		"none");
+	return problems + check_body_dir(conf);
 }
 
 static unsigned int

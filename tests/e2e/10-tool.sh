@@ -504,6 +504,13 @@ unfit "secret_key_file = keys/cache.sec
 verify = file" "needs verify = nar" tmpnix-upload
 unfit "body_dir = $dir/none" "body_dir $dir/none: make it.*No such file" \
     tmpnix-upload
+# Below the state directory nginx makes it, when it starts.
+sed '/^body_dir =/d' "$dir/etc/a/tmpnix.conf" >"$dir/fit.conf"
+echo "body_dir = $state/body" >>"$dir/fit.conf"
+for p in tmpnix tmpnix-upload; do
+	"${tool%/*}/$p" -n -f "$dir/fit.conf" >"$dir/out" 2>"$dir/err" ||
+	    fail "$p -n: a body_dir that nginx makes: $(cat "$dir/err")"
+done
 unfit "file.x = $dir
 nix_bin_dir = $dir" "nix_bin_dir = $dir: .*are needed" tmpnix-drv
 unfit "file.x = $dir

@@ -1392,9 +1392,10 @@ static int
 collect(const struct token *t, void *arg)
 {
 	struct names *names = arg;
-	size_t n = strlen(names->s);
+	size_t n = strlen(names->s), room = sizeof(names->s) - n;
 
-	snprintf(names->s + n, sizeof(names->s) - n, "%s,", t->name);
+	ck_assert_int_lt(
+	    snprintf(names->s + n, room, "%s,", t->name), (int)room);
 	return --names->left == 0;
 }
 

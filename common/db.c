@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /*
@@ -28,15 +29,6 @@ struct db {
 	int64_t busy_since; /* of the wait at hand, in ms */
 };
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* SQLite's busy handler: 1 to look again. */
 static int
 busy(void *arg, int looks)
@@ -46,8 +38,8 @@ busy(void *arg, int looks)
 	struct db *d = arg;
 
 	if (looks == 0)
-		d->busy_since = now_ms();
-	else if (now_ms() - d->busy_since >= BUSY_MS)
+		d->busy_since = clock_ms();
+	else if (clock_ms() - d->busy_since >= BUSY_MS)
 		return 0;
 	nanosleep(&pause, NULL);
 	return 1;

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* Handlers keep their big buffers on the heap; SQLite asks for little. */
@@ -226,15 +227,6 @@ stop_workers(struct worker *w, size_t n, int64_t ms)
 	return 0;
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Tell everybody to stop, and see that they do, until the time is over. */
 static int
 stop_server(struct server *srv, struct worker *w, size_t n, int64_t until)
@@ -247,7 +239,7 @@ stop_server(struct server *srv, struct worker *w, size_t n, int64_t until)
 		log_warn("stop");
 	if (srv->prog->stopping != NULL)
 		srv->prog->stopping(srv->prog->shared);
-	return stop_workers(w, n, until - now_ms());
+	return stop_workers(w, n, until - clock_ms());
 }
 
 static void
@@ -319,7 +311,7 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 		listen_tell_ready();
 		wait_signals(prog);
 	}
-	until = now_ms() + (int64_t)stop_timeout * 1000;
+	until = clock_ms() + (int64_t)stop_timeout * 1000;
 	if (stop_server(&srv, w, n, until) == -1) {
 		log_warnx("requests are still at work after stop_timeout: "
 			  "they are abandoned");
@@ -330,6 +322,6 @@ fcgi_serve(const struct fcgi_program *prog, struct listener *l, size_t n,
 			close(w[i].epoll);
 	close(srv.stop_fd);
 	free(w);
-	until -= now_ms();
+	until -= clock_ms();
 	return until > 0 ? (int)(until / 1000) : 0;
 }

@@ -23,10 +23,14 @@
 #define LOOK_MS 20
 /* One connection a thread: keep each small (the kernel caches the file). */
 #define CACHE_KIB "256"
+/* Instructions of SQLite's machine between looks at the clock: some 0.1 ms. */
+#define LOOK_OPS 10000
 
 struct db {
 	sqlite3 *h;
 	int64_t busy_since; /* of the wait at hand, in ms */
+	int64_t writing_since; /* when the lock was ours; 0: it isn't */
+	int64_t limit; /* in ms; 0: none */
 };
 
 /* SQLite's busy handler: 1 to look again. */
@@ -42,7 +46,20 @@ busy(void *arg, int looks)
 	else if (clock_ms() - d->busy_since >= BUSY_MS)
 		return 0;
 	nanosleep(&pause, NULL);
+	/* To wait for the lock is not to have it. */
+	if (d->writing_since != 0)
+		d->writing_since = clock_ms();
 	return 1;
+}
+
+/* SQLite's progress handler: 1 to interrupt. */
+static int
+progress(void *arg)
+{
+	const struct db *d = arg;
+
+	return d->writing_since != 0 && d->limit != 0 &&
+	    clock_ms() - d->writing_since >= d->limit;
 }
 
 static void
@@ -124,6 +141,8 @@ open_locked(const char *path, bool full)
 	}
 	sqlite3_extended_result_codes(d->h, 1);
 	sqlite3_busy_handler(d->h, busy, d);
+	d->limit = DB_WRITE_MS;
+	sqlite3_progress_handler(d->h, LOOK_OPS, progress, d);
 	if (enter_wal(d) == -1 ||
 	    exec(d,
 		full ? "PRAGMA synchronous=FULL"
@@ -182,8 +201,8 @@ db_version(struct db *d, size_t *v)
 	return rc;
 }
 
-int
-db_migrate(struct db *d, const char *const migrations[], size_t n)
+static int
+migrate(struct db *d, const char *const migrations[], size_t n)
 {
 	char sql[64];
 	size_t v;
@@ -218,20 +237,45 @@ out:
 }
 
 int
+db_migrate(struct db *d, const char *const migrations[], size_t n)
+{
+	const int64_t limit = d->limit;
+	int rc;
+
+	d->limit = 0;
+	rc = migrate(d, migrations, n);
+	d->limit = limit;
+	return rc;
+}
+
+void
+db_limit(struct db *d, int64_t ms)
+{
+	d->limit = ms;
+}
+
+int
 db_begin(struct db *d)
 {
-	return exec(d, "BEGIN IMMEDIATE");
+	if (exec(d, "BEGIN IMMEDIATE") == -1)
+		return -1;
+	d->writing_since = clock_ms();
+	return 0;
 }
 
 int
 db_commit(struct db *d)
 {
-	return exec(d, "COMMIT");
+	if (exec(d, "COMMIT") == -1)
+		return -1;
+	d->writing_since = 0;
+	return 0;
 }
 
 void
 db_rollback(struct db *d)
 {
+	d->writing_since = 0;
 	if (!sqlite3_get_autocommit(d->h))
 		exec(d, "ROLLBACK");
 }
@@ -250,7 +294,17 @@ db_prepare(struct db *d, const char *sql)
 int
 db_step(struct db *d, sqlite3_stmt *st)
 {
-	switch (sqlite3_step(st)) {
+	/* A statement by itself has the lock for as long as it writes. */
+	const bool alone =
+	    d->writing_since == 0 && sqlite3_stmt_readonly(st) == 0;
+	int rc;
+
+	if (alone)
+		d->writing_since = clock_ms();
+	rc = sqlite3_step(st);
+	if (alone)
+		d->writing_since = 0;
+	switch (rc) {
 	case SQLITE_ROW:
 		return 1;
 	case SQLITE_DONE:

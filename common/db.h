@@ -33,6 +33,14 @@ int db_version(struct db *d, size_t *v);
  */
 int db_migrate(struct db *d, const char *const migrations[], size_t n);
 
+/*
+ * No statement goes on once its transaction has held the writer's lock for ms
+ * (0: no limit; at first DB_WRITE_MS): it fails, and is logged.  db_migrate has
+ * no limit.
+ */
+#define DB_WRITE_MS 5000
+void db_limit(struct db *d, int64_t ms);
+
 /* BEGIN IMMEDIATE: waits up to 30 s for another writer. */
 int db_begin(struct db *d);
 int db_commit(struct db *d);

@@ -214,10 +214,14 @@ int index_path_next(struct index *ix, const char *cache, struct hash_part *at,
  * Claim up to max rows for owner (an instance's id) until now + lease: spooled
  * ones whose time has come, NARs and other objects first, a narinfo only when
  * its NAR and all narinfos it references are stored (I4).  Itself is excepted,
- * and so are narinfos that reference each other: they go, one at a time, once
- * all their NARs and all else they lead to are stored.  *n rows are filled,
- * state RELAYING.  Returns 0.
+ * and so are narinfos that reference each other: they go, the oldest first,
+ * once all their NARs and all else they lead to are stored.  *n rows are
+ * filled, INDEX_CLAIM_MAX at most, state RELAYING.  Returns 0.
+ *
+ * What may go is looked for before the writer's lock is taken.  Narinfos that
+ * can't go are not looked at again at each call when there are very many.
  */
+#define INDEX_CLAIM_MAX ((size_t)64)
 int index_claim(struct index *ix, const char *cache, const char *owner,
     int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n);
 

@@ -23,12 +23,14 @@ enum statement {
 	ST_CLAIM_OBJECT,
 	ST_CLAIM_NARINFO,
 	ST_CLAIM_KEY,
-	ST_CLAIM_CYCLE,
+	ST_CLAIM_ID,
+	ST_WAITING_EDGES,
 	ST_CLAIM_DUE,
 	ST_CLAIM_SET,
 	ST_STORED,
 	ST_UNCLAIM,
 	ST_UNCLAIM_REPLACED,
+	ST_EXPIRED,
 	ST_EXPIRE,
 	ST_RELEASE,
 	ST_RENEW,
@@ -65,9 +67,22 @@ extern const char *const index_migrations[];
 extern const size_t index_nmigrations;
 extern const char *const index_sql[ST_MAX];
 
+/*
+ * Looks for narinfos that may go, one after the other of all that wait.  Next
+ * time the look begins behind *after, where the last one found some; it is not
+ * made before the time (clock_ms) quiet, when the last one found none.
+ */
+struct index_look {
+	int64_t after_attempt;
+	int64_t after_id;
+	unsigned int looks;
+	int64_t quiet;
+};
+
 struct index {
 	struct db *db;
 	const struct index_audit *audit; /* for the next put, or NULL */
+	struct index_look look;
 	sqlite3_stmt *st[ST_MAX];
 };
 
@@ -99,6 +114,14 @@ int index_references_insert(
 
 /* The columns ASSET_COLUMNS of index_sql.c into *row. */
 int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
+
+/*
+ * Among the narinfos of a cache that wait for each other alone: the ids of some
+ * that may go, max at most, *n of them.  0 or -1.  Reads only; what it takes is
+ * bounded, and linear in the references that wait.
+ */
+int index_cycle_find(struct index *ix, const char *cache, int64_t now,
+    int64_t *ids, size_t max, size_t *n);
 
 /* The row of ix->audit, inside the put's transaction. */
 int index_audit_insert(struct index *ix, enum index_put put);

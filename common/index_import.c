@@ -81,6 +81,7 @@ index_import(struct index *ix, const char *cache, struct narinfo *const *paths,
 	size_t i;
 	int rc = 0;
 
+	db_limit(ix->db, 0); /* its caller's own, and as many as there are */
 	if (db_begin(ix->db) == -1)
 		return -1;
 	for (i = 0; i < n && rc == 0; i++)
@@ -88,6 +89,7 @@ index_import(struct index *ix, const char *cache, struct narinfo *const *paths,
 	if (rc == 0)
 		rc = db_commit(ix->db);
 	db_rollback(ix->db);
+	db_limit(ix->db, DB_WRITE_MS);
 	return rc;
 }
 

@@ -2,34 +2,130 @@
 
 #include "index.h"
 
+#include "clock.h"
 #include "index_db.h"
 
-/* Append the rows of one claim statement; key is ST_CLAIM_KEY's.  0 or -1. */
-static int
-select_rows(struct index *ix, enum statement which, const char *cache,
-    const char *key, int64_t now, struct asset_row *rows, size_t max, size_t *n)
-{
-	sqlite3_stmt *st;
-	int rc;
+/*
+ * Between looks that found nothing: so many times the processor's time that the
+ * last one took, unless it was short.
+ */
+#define QUIET_TIMES 20
+#define QUIET_FROM_MS 10
+/* Each so many looks begin at the first of all that wait. */
+#define LOOKS_FROM_HERE 16
+/* Looks that found what others claimed meanwhile. */
+#define TRIES 4
 
-	if (*n == max)
-		return 0;
+/* What may go, to be claimed: ids alone, found without the writer's lock. */
+struct found {
+	int64_t *ids;
+	size_t max;
+	size_t n;
+	bool cycle; /* narinfos that wait for each other */
+};
+
+/*
+ * Look at those that wait behind look->after, until f is full.  1 when it is,
+ * look then being before the first that was found; 0 at the end of all; or -1.
+ */
+static int
+look_on(struct index *ix, enum statement which, const char *cache, int64_t now,
+    struct index_look *look, struct found *f)
+{
+	const size_t had = f->n;
+	sqlite3_stmt *st;
+	int rc = 0;
+
 	if ((st = index_stmt(ix, which)) == NULL)
 		return -1;
 	index_bind_text(st, 1, cache);
 	sqlite3_bind_int64(st, 2, now);
-	sqlite3_bind_int64(st, 3, (int64_t)(max - *n));
-	if (which == ST_CLAIM_KEY)
-		index_bind_text(st, 4, key);
-	while ((rc = db_step(ix->db, st)) == 1) {
-		if (index_column_asset(st, &rows[*n]) == -1) {
-			rc = -1;
-			break;
+	sqlite3_bind_int64(st, 3, look->after_attempt);
+	sqlite3_bind_int64(st, 4, look->after_id);
+	while (f->n < f->max && (rc = db_step(ix->db, st)) == 1) {
+		if (sqlite3_column_int(st, 2) != 0)
+			f->ids[f->n++] = sqlite3_column_int64(st, 0);
+		else if (f->n == had) {
+			look->after_id = sqlite3_column_int64(st, 0);
+			look->after_attempt = sqlite3_column_int64(st, 1);
 		}
-		(*n)++;
 	}
 	index_done(st);
-	return rc;
+	return f->n == f->max ? 1 : rc;
+}
+
+static void
+look_from_start(struct index_look *look)
+{
+	look->after_attempt = INT64_MIN;
+	look->after_id = INT64_MIN;
+	look->looks = 0;
+}
+
+/*
+ * Narinfos that may go.  Many may wait for long, while a store does not answer:
+ * a look at all of them does not come again before it was worth it.
+ */
+static int
+find_narinfos(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look *look = &ix->look;
+	const bool from_start = look->looks % LOOKS_FROM_HERE == 0;
+	int rc;
+
+	if (from_start)
+		look_from_start(look);
+	look->looks++;
+	rc = look_on(ix, ST_CLAIM_NARINFO, cache, now, look, f);
+	if (rc != 0)
+		return rc == -1 ? -1 : 0;
+	look_from_start(look);
+	if (f->n > 0 || from_start)
+		return 0;
+	return look_on(ix, ST_CLAIM_NARINFO, cache, now, look, f) == -1 ? -1
+									: 0;
+}
+
+/* Of all keys. */
+static int
+find_any(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look first;
+	const int64_t begin = clock_cpu_ms();
+	int64_t took;
+
+	look_from_start(&first);
+	if (look_on(ix, ST_CLAIM_OBJECT, cache, now, &first, f) == -1)
+		return -1;
+	if (f->n == f->max || clock_ms() < ix->look.quiet)
+		return 0;
+	if (find_narinfos(ix, cache, now, f) == -1)
+		return -1;
+	f->cycle = f->n == 0;
+	if (f->cycle &&
+	    index_cycle_find(ix, cache, now, f->ids, f->max, &f->n) == -1)
+		return -1;
+	if (f->n == 0 && (took = clock_cpu_ms() - begin) >= QUIET_FROM_MS)
+		ix->look.quiet = clock_ms() + QUIET_TIMES * took;
+	return 0;
+}
+
+static int
+find_key(struct index *ix, const char *cache, const char *key, int64_t now,
+    struct found *f)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CLAIM_KEY)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	index_bind_text(st, 3, key);
+	if ((rc = db_step(ix->db, st)) == 1)
+		f->ids[f->n++] = sqlite3_column_int64(st, 0);
+	index_done(st);
+	return rc == -1 ? -1 : 0;
 }
 
 /* Claims whose lease has run out return: their owner is gone. */
@@ -45,23 +141,61 @@ expire(struct index *ix, const char *cache, int64_t now)
 	return index_run(ix, st);
 }
 
+/* Claim the row id if it may still go: 1 and *row, 0 or -1. */
 static int
-mark(struct index *ix, const char *owner, int64_t lease, struct asset_row *rows,
-    size_t n)
+take(struct index *ix, const char *cache, int64_t now, int64_t id, bool cycle,
+    struct asset_row *row)
 {
 	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CLAIM_ID)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	sqlite3_bind_int64(st, 3, id);
+	sqlite3_bind_int64(st, 4, cycle);
+	if ((rc = db_step(ix->db, st)) == 1 &&
+	    index_column_asset(st, row) == -1)
+		rc = -1;
+	index_done(st);
+	return rc;
+}
+
+static int
+mark(struct index *ix, const char *owner, int64_t lease, struct asset_row *row)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_CLAIM_SET)) == NULL)
+		return -1;
+	sqlite3_bind_int64(st, 1, row->id);
+	index_bind_text(st, 2, owner);
+	sqlite3_bind_int64(st, 3, lease);
+	row->state = ASSET_RELAYING;
+	row->attempts++;
+	return index_run(ix, st);
+}
+
+/* Claim those of f that may still go.  Inside a transaction. */
+static int
+take_all(struct index *ix, const char *cache, const char *owner, int64_t now,
+    int64_t lease, const struct found *f, struct asset_row *rows, size_t *n)
+{
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		if ((st = index_stmt(ix, ST_CLAIM_SET)) == NULL)
+	for (i = 0; i < f->n; i++) {
+		switch (take(ix, cache, now, f->ids[i], f->cycle, &rows[*n])) {
+		case 0:
+			continue;
+		case 1:
+			break;
+		default:
 			return -1;
-		sqlite3_bind_int64(st, 1, rows[i].id);
-		index_bind_text(st, 2, owner);
-		sqlite3_bind_int64(st, 3, lease);
-		if (index_run(ix, st) == -1)
+		}
+		(*n)++;
+		if (mark(ix, owner, lease, &rows[*n - 1]) == -1)
 			return -1;
-		rows[i].state = ASSET_RELAYING;
-		rows[i].attempts++;
 	}
 	return 0;
 }
@@ -82,43 +216,45 @@ due(struct index *ix, const char *cache, int64_t now)
 	return rc;
 }
 
-/* What may go now: of all keys (NULL) or one. */
+/* Have claims that ran out given back: 0 or -1. */
 static int
-select_claims(struct index *ix, const char *cache, const char *key, int64_t now,
-    struct asset_row *rows, size_t max, size_t *n)
+expire_due(struct index *ix, const char *cache, int64_t now)
 {
-	if (key != NULL)
-		return select_rows(
-		    ix, ST_CLAIM_KEY, cache, key, now, rows, max, n);
-	if (select_rows(ix, ST_CLAIM_OBJECT, cache, NULL, now, rows, max, n) ==
-		-1 ||
-	    select_rows(ix, ST_CLAIM_NARINFO, cache, NULL, now, rows, max, n) ==
-		-1)
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_EXPIRED)) == NULL)
 		return -1;
-	return *n > 0
-	    ? 0
-	    : select_rows(ix, ST_CLAIM_CYCLE, cache, NULL, now, rows, 1, n);
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc == 1 ? expire(ix, cache, now) : rc;
 }
 
-/* index_claim of all keys (NULL) or one. */
+/* One look, and a claim of what it found: 0 with *n rows, 1 when others had
+ * claimed all of that, or -1. */
 static int
-claim(struct index *ix, const char *cache, const char *key, const char *owner,
-    int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n)
+claim_once(struct index *ix, const char *cache, const char *key,
+    const char *owner, int64_t now, int64_t lease, struct asset_row *rows,
+    size_t max, size_t *n)
 {
+	int64_t ids[INDEX_CLAIM_MAX];
+	struct found f = { .ids = ids,
+		.max = max < INDEX_CLAIM_MAX ? max : INDEX_CLAIM_MAX };
 	size_t i;
 	int rc = -1;
 
-	*n = 0;
-	if ((rc = due(ix, cache, now)) != 1)
-		return rc;
-	rc = -1;
+	if ((key != NULL ? find_key(ix, cache, key, now, &f)
+			 : find_any(ix, cache, now, &f)) == -1)
+		return -1;
+	if (f.n == 0)
+		return 0;
 	if (db_begin(ix->db) == -1)
 		return -1;
-	if (expire(ix, cache, now) == 0 &&
-	    select_claims(ix, cache, key, now, rows, max, n) == 0 &&
-	    mark(ix, owner, now + lease, rows, *n) == 0 &&
+	if (take_all(ix, cache, owner, now, lease, &f, rows, n) == 0 &&
 	    db_commit(ix->db) == 0)
-		rc = 0;
+		rc = *n == 0;
 	db_rollback(ix->db);
 	if (rc == -1) {
 		for (i = 0; i < *n; i++)
@@ -126,6 +262,25 @@ claim(struct index *ix, const char *cache, const char *key, const char *owner,
 		*n = 0;
 	}
 	return rc;
+}
+
+/* index_claim of all keys (NULL) or one. */
+static int
+claim(struct index *ix, const char *cache, const char *key, const char *owner,
+    int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n)
+{
+	int rc, tries;
+
+	*n = 0;
+	if ((rc = due(ix, cache, now)) != 1)
+		return rc;
+	if (expire_due(ix, cache, now) == -1)
+		return -1;
+	for (tries = 0; tries < TRIES; tries++)
+		if ((rc = claim_once(ix, cache, key, owner, now, now + lease,
+			 rows, max, n)) != 1)
+			return rc;
+	return 0;
 }
 
 int
@@ -234,6 +389,7 @@ int
 index_retry(struct index *ix, const char *cache, const char *key)
 {
 	sqlite3_stmt *st;
+	int rc;
 
 	if ((st = index_stmt(ix, key != NULL ? ST_RETRY_KEY : ST_RETRY)) ==
 	    NULL)
@@ -241,7 +397,11 @@ index_retry(struct index *ix, const char *cache, const char *key)
 	index_bind_text(st, 1, cache);
 	if (key != NULL)
 		index_bind_text(st, 2, key);
-	return index_run(ix, st) == -1 ? -1 : (int)db_changes(ix->db);
+	/* Of all there are: the administrator's, once. */
+	db_limit(ix->db, key != NULL ? DB_WRITE_MS : 0);
+	rc = index_run(ix, st) == -1 ? -1 : (int)db_changes(ix->db);
+	db_limit(ix->db, DB_WRITE_MS);
+	return rc;
 }
 
 int

@@ -195,16 +195,18 @@ const size_t index_nmigrations =
 	"state IN ('spooled', 'relaying', 'failed') AND state <> 'stored'"     \
 	" AND +cache = ?1"
 
-/* I4: the NAR of narinfo a and every narinfo it references are stored. */
-#define NARINFO_MAY_GO                                                         \
-	" EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"                     \
-	"  ON n.cache = p.cache AND n.key = p.nar_key"                         \
-	"  WHERE p.cache = ?1 AND p.hash_part = a.hash_part"                   \
-	"  AND n.state = 'stored')"                                            \
-	" AND NOT EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"        \
-	"  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"               \
-	"  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"                   \
-	"  AND r.ref <> a.hash_part AND m.state <> 'stored')"
+/* I4: the NAR of narinfo a, and every narinfo it references, are stored. */
+#define NAR_STORED                                                             \
+	"EXISTS (SELECT 1 FROM path AS p JOIN asset AS n"                      \
+	" ON n.cache = p.cache AND n.key = p.nar_key"                          \
+	" WHERE p.cache = ?1 AND p.hash_part = a.hash_part"                    \
+	" AND n.state = 'stored')"
+#define REFERENCES_STORED                                                      \
+	"NOT EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"             \
+	" ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"                \
+	" WHERE r.cache = ?1 AND r.hash_part = a.hash_part"                    \
+	" AND r.ref <> a.hash_part AND m.state <> 'stored')"
+#define NARINFO_MAY_GO NAR_STORED " AND " REFERENCES_STORED
 
 /* The statements. */
 const char *const index_sql[ST_MAX] = {
@@ -250,57 +252,43 @@ const char *const index_sql[ST_MAX] = {
 	[ST_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2)"
 			" ON CONFLICT (name) DO UPDATE SET value = ?2",
 
+	/* These say what could go; ST_CLAIM_ID says so again when it goes. */
 	[ST_CLAIM_OBJECT] =
-	    "SELECT " ASSET_COLUMNS " FROM asset WHERE " SPOOLED_OBJECT
-	    " AND next_attempt <= ?2 ORDER BY next_attempt, id LIMIT ?3",
+	    "SELECT id, next_attempt, 1 FROM asset WHERE " SPOOLED_OBJECT
+	    " AND next_attempt <= ?2 AND (next_attempt, id) > (?3, ?4)"
+	    " ORDER BY next_attempt, id",
 	[ST_CLAIM_NARINFO] =
-	    "SELECT " ASSET_COLUMNS " FROM asset AS a WHERE " SPOOLED_NARINFO
-	    " AND next_attempt <= ?2 AND" NARINFO_MAY_GO
-	    " ORDER BY next_attempt, id LIMIT ?3",
-	[ST_CLAIM_KEY] =
-	    "SELECT " ASSET_COLUMNS " FROM asset AS a"
-	    " WHERE cache = ?1 AND key = ?4 AND state = 'spooled'"
-	    " AND next_attempt <= ?2"
-	    " AND (hash_part IS NULL OR" NARINFO_MAY_GO ") LIMIT ?3",
+	    "SELECT id, next_attempt, " NARINFO_MAY_GO " FROM asset AS a"
+	    " WHERE " SPOOLED_NARINFO
+	    " AND next_attempt <= ?2 AND (next_attempt, id) > (?3, ?4)"
+	    " ORDER BY next_attempt, id",
+	[ST_CLAIM_KEY] = "SELECT id FROM asset AS a"
+			 " WHERE cache = ?1 AND key = ?3 AND state = 'spooled'"
+			 " AND next_attempt <= ?2"
+			 " AND (hash_part IS NULL OR " NARINFO_MAY_GO ")",
+	/* ?4: the narinfos it references wait for it. */
+	[ST_CLAIM_ID] = "SELECT " ASSET_COLUMNS " FROM asset AS a"
+			" WHERE id = ?3 AND +cache = ?1 AND state = 'spooled'"
+			" AND next_attempt <= ?2 AND (hash_part IS NULL OR"
+			" (" NAR_STORED " AND (?4 OR " REFERENCES_STORED ")))",
 	/*
-	 * Narinfos that reference each other wait for each other.  One of them
-	 * may go first when everything not stored that it leads to (t) leads
-	 * back to it (b), waits itself and has its NAR stored.
-	 *
-	 * In such a circle somebody references what was entered after him; a
-	 * client that sends references first makes no such row, so that this
-	 * ends before it follows a single reference.
-	 *
-	 * (CROSS JOIN is SQLite's way to say: from what was found on, instead
-	 * of through all references there are.)
+	 * Narinfos that could go but for others that they reference, and those
+	 * others.  (CROSS JOIN is SQLite's way to say: from what was found on,
+	 * instead of through all references there are.)
 	 */
-	[ST_CLAIM_CYCLE] =
-	    "SELECT " ASSET_COLUMNS " FROM asset AS a WHERE " SPOOLED_NARINFO
-	    " AND next_attempt <= ?2"
-	    " AND EXISTS (SELECT 1 FROM reference AS r JOIN asset AS m"
-	    "  ON m.cache = r.cache AND m.key = r.ref || '.narinfo'"
-	    "  WHERE r.cache = ?1 AND r.hash_part = a.hash_part"
-	    "  AND r.ref <> a.hash_part AND m.state <> 'stored'"
-	    "  AND m.id > a.id)"
-	    " AND NOT EXISTS (WITH RECURSIVE"
-	    "  b (h) AS (SELECT a.hash_part UNION"
-	    "   SELECT r.hash_part FROM b CROSS JOIN reference AS r"
-	    "    ON r.cache = ?1 AND r.ref = b.h JOIN asset AS m"
-	    "    ON m.cache = ?1 AND m.key = r.hash_part || '.narinfo'"
-	    "    WHERE m.state <> 'stored'),"
-	    "  t (h) AS (SELECT a.hash_part UNION"
-	    "   SELECT r.ref FROM t CROSS JOIN reference AS r"
-	    "    ON r.cache = ?1 AND r.hash_part = t.h JOIN asset AS m"
-	    "    ON m.cache = ?1 AND m.key = r.ref || '.narinfo'"
-	    "    WHERE m.state <> 'stored')"
-	    "  SELECT 1 FROM t JOIN asset AS m"
-	    "   ON m.cache = ?1 AND m.key = t.h || '.narinfo'"
-	    "   JOIN path AS p ON p.cache = ?1 AND p.hash_part = t.h"
-	    "   JOIN asset AS n ON n.cache = ?1 AND n.key = p.nar_key"
-	    "   WHERE n.state <> 'stored'"
-	    "   OR m.state <> 'spooled'"
-	    "   OR t.h NOT IN (SELECT h FROM b))"
-	    " ORDER BY next_attempt, id LIMIT ?3",
+	[ST_WAITING_EDGES] =
+	    "SELECT a.id, m.id FROM asset AS a"
+	    " CROSS JOIN path AS p ON p.cache = ?1"
+	    "  AND p.hash_part = a.hash_part"
+	    " CROSS JOIN asset AS n ON n.cache = ?1 AND n.key = p.nar_key"
+	    " CROSS JOIN reference AS r ON r.cache = ?1"
+	    "  AND r.hash_part = a.hash_part"
+	    " CROSS JOIN asset AS m ON m.cache = ?1"
+	    "  AND m.key = r.ref || '.narinfo'"
+	    " WHERE a.state = 'spooled' AND a.state <> 'stored'"
+	    " AND +a.cache = ?1 AND (a.hash_part IS NULL) = 0"
+	    " AND a.next_attempt <= ?2 AND n.state = 'stored'"
+	    " AND r.ref <> a.hash_part AND m.state <> 'stored'",
 	[ST_CLAIM_DUE] =
 	    "SELECT 1 FROM asset WHERE " SPOOLED_ANY " AND next_attempt <= ?2"
 	    " UNION ALL SELECT 1 FROM asset WHERE " RELAYING
@@ -319,6 +307,8 @@ const char *const index_sql[ST_MAX] = {
 	[ST_UNCLAIM_REPLACED] =
 	    "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0"
 	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2",
+	[ST_EXPIRED] = "SELECT 1 FROM asset WHERE " RELAYING
+		       " AND +cache = ?1 AND lease < ?2 LIMIT 1",
 	[ST_EXPIRE] =
 	    "UPDATE asset SET state = 'spooled', owner = NULL,"
 	    " lease = 0 WHERE " RELAYING " AND +cache = ?1 AND lease < ?2",

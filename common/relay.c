@@ -23,7 +23,7 @@
 /* Delays between attempts: base * attempts^2, at most RETRY_MAX seconds. */
 #define RETRY_BASE 5
 #define RETRY_MAX 3600
-#define BATCH_MAX 64
+#define BATCH_MAX INDEX_CLAIM_MAX
 /* Between looks at an object that another process may be carrying. */
 #define ONCE_MS 100
 /* For a NAR to be verified, then it is tried again: not long, a worker waits.

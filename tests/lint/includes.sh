@@ -25,7 +25,7 @@ storepath sign attrpath query text netaddr
 hash privileges
 base32 file account sandbox
 num
-buf clock log utf8
+buf clock log scc utf8
 '
 
 # A library's header (a shell pattern) and the files (patterns) that may

@@ -73,6 +73,42 @@ START_TEST(others_can_not_read_the_file)
 }
 END_TEST
 
+/* Reading may take its time; what holds the writer's lock may not. */
+START_TEST(the_lock_is_not_held_without_end)
+{
+	static const char *const migrations[] = { "CREATE TABLE t (a)" };
+	static const char *const endless[] = {
+		"INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL"
+		" SELECT i + 1 FROM n) SELECT count(*) FROM n",
+		"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL"
+		" SELECT i + 1 FROM n) SELECT count(*) FROM n",
+	};
+	static const char *const long_read =
+	    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL"
+	    " SELECT i + 1 FROM n LIMIT 1000000) SELECT count(*) FROM n";
+	struct db *d, *other;
+	sqlite3_stmt *st;
+
+	ck_assert_ptr_nonnull(d = db_open(path, true));
+	ck_assert_int_eq(db_migrate(d, migrations, 1), 0);
+	ck_assert_ptr_nonnull(other = db_open(path, true));
+	db_limit(d, 50);
+	if (_i < 2)
+		ck_assert_int_eq(db_begin(d), 0);
+	ck_assert_ptr_nonnull(st = db_prepare(d, endless[_i % 2]));
+	ck_assert_int_eq(db_step(d, st), -1);
+	sqlite3_reset(st);
+	db_rollback(d);
+	ck_assert_int_eq(db_begin(other), 0);
+	db_rollback(other);
+	db_limit(d, 1);
+	ck_assert_ptr_nonnull(st = db_prepare(d, long_read));
+	ck_assert_int_eq(db_step(d, st), 1);
+	db_close(other);
+	db_close(d);
+}
+END_TEST
+
 START_TEST(migrates_once_and_all_or_nothing)
 {
 	static const char *const one[] = { "CREATE TABLE t (a)" };
@@ -138,6 +174,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, scratch_remove);
 	tcase_add_test(tc, a_second_connection_leaves_the_locks_of_the_first);
 	tcase_add_test(tc, others_can_not_read_the_file);
+	tcase_add_loop_test(tc, the_lock_is_not_held_without_end, 0, 3);
 	tcase_add_test(tc, migrates_once_and_all_or_nothing);
 	tcase_add_test(tc, refuses_a_newer_file);
 	tcase_add_test(tc, a_transaction_rolls_back);

@@ -965,12 +965,12 @@ static const struct {
 	{ "aa", { "A", "a" } }, /* itself */
 	{ "aa,bab", { "AB", "a", "b" } },
 	{ "az", { "A", "a" } }, /* not here: another cache has it */
-	/* Rings go one by one, and after what they reference outside. */
-	{ "ab,ba", { "AB", "a", "b" } },
-	{ "aab,bab", { "AB", "a", "b" } },
-	{ "ab,bc,ca", { "ABC", "a", "c", "b" } },
-	{ "abc,ba,c", { "ABC", "c", "a", "b" } },
-	{ "ab,ba,ca", { "ABC", "a", "bc" } },
+	/* Rings go at once, after what they reference outside. */
+	{ "ab,ba", { "AB", "ab" } },
+	{ "aab,bab", { "AB", "ab" } },
+	{ "ab,bc,ca", { "ABC", "abc" } },
+	{ "abc,ba,c", { "ABC", "c", "ab" } },
+	{ "ab,ba,ca", { "ABC", "ab", "c" } },
 };
 
 START_TEST(claim_order)
@@ -1193,8 +1193,111 @@ START_TEST(ring_waits_for_its_nars)
 	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
 	ck_assert_str_eq(letters(rows, 1), "c");
 	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
-	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 1);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 4), 2);
+	ck_assert_str_eq(letters(rows, 2), "ab");
+}
+END_TEST
+
+/* So many narinfos, number i as path(i) has it, whose NARs are stored. */
+static void
+put_many(size_t n, const char *references)
+{
+	char sql[1024];
+	struct db *db;
+	char file[4096];
+	sqlite3_stmt *st;
+	const char *sqls[4];
+	size_t i;
+
+	sqls[0] = "INSERT INTO asset (cache, key, size, sha256, content_type,"
+		  " state, created) VALUES ('main', 'nar/x', 1,"
+		  " zeroblob(32), '', 'stored', 1)";
+	snprintf(sql, sizeof(sql),
+	    "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"
+	    " WHERE i < %zu) INSERT INTO path SELECT 'main',"
+	    " printf('%%032d', i), '', '', 'nar/x', zeroblob(32), 1, 1,"
+	    " NULL, NULL, 1 FROM n",
+	    n - 1);
+	snprintf(file, sizeof(file), "%s/index.db", scratch);
+	ck_assert_ptr_nonnull(db = db_open(file, false));
+	db_limit(db, 0);
+	sqls[1] = sql;
+	sqls[2] = "INSERT INTO asset (cache, key, hash_part, size, sha256,"
+		  " content_type, created) SELECT 'main', hash_part ||"
+		  " '.narinfo', hash_part, 0, zeroblob(32), '', 1 FROM path"
+		  " ORDER BY hash_part";
+	sqls[3] = references;
+	for (i = 0; i < nitems(sqls); i++) {
+		ck_assert_ptr_nonnull(st = db_prepare(db, sqls[i]));
+		ck_assert_int_eq(db_step(db, st), 0);
+	}
+	db_close(db);
+}
+
+#define RING                                                                   \
+	"INSERT INTO reference SELECT 'main', hash_part, printf('%032d',"      \
+	" (CAST(hash_part AS INTEGER) + 1) % (SELECT count(*) FROM path))"     \
+	" FROM path"
+
+/* All of them go, in as many claims as that takes. */
+static void
+all_go(size_t n)
+{
+	struct asset_row rows[INDEX_CLAIM_MAX];
+	bool done[INDEX_CLAIM_MAX];
+	size_t got;
+
+	for (; n > 0; n -= got) {
+		got = claim(ME, 2000, rows, INDEX_CLAIM_MAX);
+		ck_assert_uint_gt(got, 0);
+		ck_assert_uint_le(got, n);
+		ck_assert_int_eq(index_stored(ix, ME, rows, got, done), 0);
+	}
+	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 0);
+}
+
+/* These took longer than anybody waited, and the writer's lock. */
+START_TEST(a_large_ring)
+{
+	put_many(200, RING);
+	all_go(200);
+}
+END_TEST
+
+START_TEST(a_clique)
+{
+	put_many(200,
+	    "INSERT INTO reference SELECT 'main', p.hash_part, q.hash_part"
+	    " FROM path AS p, path AS q WHERE p.hash_part <> q.hash_part");
+	all_go(200);
+}
+END_TEST
+
+/* A ring that can't go, since one of it failed, keeps nobody else. */
+START_TEST(many_wait)
+{
+	struct asset_row rows[2];
+	char old[64];
+	struct spec s;
+	bool done[2];
+
+	put_many(20000, RING);
+	put_paths("a");
+	/* One of the ring is on its way, and fails for good. */
+	ck_assert_uint_eq(claim(ME, 2000, rows, 2), 1);
+	ck_assert_str_eq(letters(rows, 1), "A");
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 1);
 	ck_assert_str_eq(letters(rows, 1), "a");
+	ck_assert_int_eq(index_stored(ix, ME, rows, 1, done), 0);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 1);
+	ck_assert_int_eq(index_unclaim(ix, ME, rows, "no", 0, true), 0);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 1), 0);
+	/* Other objects go, though nobody looks at all of these again. */
+	s = spec_of('b');
+	ck_assert_int_eq(put_nar(&s), INDEX_CREATED);
+	put("log/x", "x", "s.1", old);
+	ck_assert_uint_eq(claim(ME, 2000, rows, 2), 2);
 }
 END_TEST
 
@@ -1483,6 +1586,9 @@ main(void)
 	tcase_add_test(relay, unclaim_is_for_the_claim_at_hand);
 	tcase_add_test(relay, release_of_an_owner);
 	tcase_add_test(relay, ring_waits_for_its_nars);
+	tcase_add_test(relay, a_large_ring);
+	tcase_add_test(relay, a_clique);
+	tcase_add_test(relay, many_wait);
 	tcase_add_test(relay, retry_starts_over);
 	tcase_add_test(relay, renewed_claims_hold);
 	tcase_add_test(relay, spool_bytes);

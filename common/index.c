@@ -297,7 +297,7 @@ path_get(struct index *ix, const char *cache, const struct hash_part *hp,
 
 	*rc = index_narinfo_get(ix, cache, hp->s, &text, NULL);
 	if (*rc == 1 &&
-	    (ni = narinfo_parse(
+	    (ni = narinfo_parse_stored(
 		 text.p, text.len, store_dir, err, sizeof(err))) == NULL) {
 		log_warnx("index: %s.narinfo: %s", hp->s, err);
 		*rc = -1;
@@ -404,22 +404,23 @@ narinfo_failed(struct index *ix, const char *cache, const struct narinfo *ni)
 /* A path that is there as old: only signatures may be added. */
 static enum index_put
 narinfo_update(struct index *ix, const char *cache, struct narinfo *old,
-    const struct narinfo *ni, int64_t now)
+    const struct narinfo *ni, const struct sig_rank *rank, int64_t now)
 {
 	struct buf text = BUF_INIT;
 	char key[KEY_MAX + 1];
 	struct asset_new a;
 	sqlite3_stmt *st;
 	enum index_put rc = INDEX_ERROR;
-	int merged, failed;
+	int trimmed, merged, failed;
 
 	if (!narinfo_same(old, ni))
 		return INDEX_CONFLICT;
-	if ((merged = narinfo_merge_sigs(old, ni)) == -1 ||
+	trimmed = narinfo_trim(old, rank);
+	if ((merged = narinfo_merge_sigs(old, ni, rank)) == -1 ||
 	    (failed = narinfo_failed(ix, cache, old)) == -1)
 		return INDEX_ERROR;
 	/* As in asset_put: a PUT of what the store refused is a new try. */
-	if (!merged && !failed)
+	if (!trimmed && !merged && !failed)
 		return INDEX_SAME;
 	narinfo_print(old, &text);
 	if (buf_failed(&text))
@@ -440,7 +441,8 @@ out:
 /* index_narinfo_put inside its transaction. */
 static enum index_put
 narinfo_put(struct index *ix, const char *cache, struct narinfo *ni,
-    const char *store_dir, int64_t now, uint64_t *nar_size)
+    const struct sig_rank *rank, const char *store_dir, int64_t now,
+    uint64_t *nar_size)
 {
 	struct narinfo *old;
 	struct asset_row nar;
@@ -462,19 +464,21 @@ narinfo_put(struct index *ix, const char *cache, struct narinfo *ni,
 	if (rc == -1)
 		return INDEX_ERROR;
 	put = old == NULL ? narinfo_create(ix, cache, ni, now)
-			  : narinfo_update(ix, cache, old, ni, now);
+			  : narinfo_update(ix, cache, old, ni, rank, now);
 	narinfo_free(old);
 	return put;
 }
 
 enum index_put
 index_narinfo_put(struct index *ix, const char *cache, struct narinfo *ni,
-    const char *store_dir, int64_t now, uint64_t *nar_size)
+    const struct sig_rank *rank, const char *store_dir, int64_t now,
+    uint64_t *nar_size)
 {
 	*nar_size = 0;
 	if (db_begin(ix->db) == -1)
 		return INDEX_ERROR;
-	return finish(ix, narinfo_put(ix, cache, ni, store_dir, now, nar_size));
+	return finish(
+	    ix, narinfo_put(ix, cache, ni, rank, store_dir, now, nar_size));
 }
 
 int

@@ -135,12 +135,14 @@ enum index_put index_asset_put(struct index *ix, const char *cache,
  * Enter a narinfo as spooled: its asset row, path and references in one
  * transaction.  The NAR's asset must be there with ni's digest; a missing
  * FileSize is filled in.  Equal meaning (narinfo_same) merges the signatures
- * into the one that was there and keeps everything else of it: SAME when none
- * was new, REPLACED otherwise.
+ * that rank says are worth something into the one that was there and keeps
+ * everything else of it: SAME when none was new, REPLACED otherwise.  What was
+ * there and is over narinfo.h's limits is brought within them: REPLACED.
  * With INDEX_BAD_SIZE, *nar_size is the NAR's size.
  */
 enum index_put index_narinfo_put(struct index *ix, const char *cache,
-    struct narinfo *ni, const char *store_dir, int64_t now, uint64_t *nar_size);
+    struct narinfo *ni, const struct sig_rank *rank, const char *store_dir,
+    int64_t now, uint64_t *nar_size);
 
 /*
  * The text of a path's narinfo as served: 1 and appended to text (NULL: don't),

@@ -3,6 +3,7 @@
 #include "narinfo.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "sign.h"
 #include "utf8.h"
 
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x) TEXT_OF_(x)
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
 #define SHA256_PREFIX "sha256:"
@@ -24,6 +27,9 @@ struct parser {
 	const char *store_dir;
 	unsigned int seen; /* bit i: fields[i] */
 	bool has_file_hash;
+	bool limits; /* do the limits hold? */
+	size_t sig_lines;
+	size_t extra_bytes;
 	char why[200]; /* a rule that has to be made */
 };
 
@@ -39,9 +45,9 @@ take_prefix(const char **p, size_t *n, const char *prefix)
 	return true;
 }
 
-/* Why (p, n) can't be a narinfo's text at all, or NULL. */
+/* Why (p, n), of at most max bytes, can't be a narinfo's text, or NULL. */
 static const char *
-check_text(const char *p, size_t n)
+check_text(const char *p, size_t n, size_t max)
 {
 	const unsigned char *u = (const unsigned char *)p;
 	size_t i, len;
@@ -49,7 +55,7 @@ check_text(const char *p, size_t n)
 
 	if (n == 0)
 		return "is empty";
-	if (n > NARINFO_MAX)
+	if (n > max)
 		return "is too large";
 	for (i = 0; i < n; i += len) {
 		if ((len = utf8_char(u + i, n - i, &c)) == 0)
@@ -217,6 +223,8 @@ parse_references(struct parser *ps, const char *p, size_t n)
 
 	if (n == 0)
 		return NULL;
+	if (ps->limits && n > NARINFO_MAX - NARINFO_REST_MAX)
+		return "too long";
 	for (;; p = space + 1) {
 		space = memchr(p, ' ', (size_t)(end - p));
 		n = (size_t)((space != NULL ? space : end) - p);
@@ -251,6 +259,8 @@ parse_deriver(struct parser *ps, const char *p, size_t n)
 static const char *
 parse_system(struct parser *ps, const char *p, size_t n)
 {
+	if (ps->limits && n > NARINFO_SYSTEM_MAX)
+		return "too long";
 	if (n > 0 && (ps->ni->system = strndup(p, n)) == NULL)
 		return no_memory;
 	return NULL;
@@ -261,6 +271,8 @@ parse_sig(struct parser *ps, const char *p, size_t n)
 {
 	struct signature sig;
 
+	if (ps->limits && ++ps->sig_lines > NARINFO_SIGS_MAX)
+		return "more than " TEXT_OF(NARINFO_SIGS_MAX) " signatures";
 	if (sign_signature_parse(p, n, &sig) == -1)
 		return "not <key name>:<base 64 of 64 bytes>";
 	if (list_add(&ps->ni->sigs, &ps->ni->nsigs, p, n) == -1)
@@ -371,6 +383,26 @@ key_length(const char *p, size_t n)
 	return i;
 }
 
+/* Have n more bytes of an unknown line room beside so many lines and bytes? */
+static bool
+extra_fits(size_t lines, size_t bytes, size_t n)
+{
+	return lines < NARINFO_EXTRA_MAX &&
+	    n + 1 <= NARINFO_EXTRA_BYTES - bytes;
+}
+
+/* A line of a field we don't know. */
+static const char *
+parse_extra(struct parser *ps, const char *p, size_t n)
+{
+	if (ps->limits && !extra_fits(ps->ni->nextra, ps->extra_bytes, n))
+		return "more unknown fields than are kept";
+	ps->extra_bytes += n + 1;
+	if (list_add(&ps->ni->extra, &ps->ni->nextra, p, n) == -1)
+		return no_memory;
+	return NULL;
+}
+
 /*
  * Take one line without its LF.  NULL, or what is wrong, with *f set when it
  * is about a field.
@@ -384,11 +416,8 @@ parse_line(struct parser *ps, const char *p, size_t n, const struct field **f)
 	*f = NULL;
 	if (len == 0 || n - len < 2 || p[len] != ':' || p[len + 1] != ' ')
 		return "not \"Key: value\"";
-	if ((*f = find_field(p, len)) == NULL) {
-		if (list_add(&ps->ni->extra, &ps->ni->nextra, p, n) == -1)
-			return no_memory;
-		return NULL;
-	}
+	if ((*f = find_field(p, len)) == NULL)
+		return parse_extra(ps, p, n);
 	bit = 1u << (*f - fields);
 	if ((ps->seen & bit) != 0 && ((*f)->flags & F_MANY) == 0)
 		return "given twice";
@@ -469,14 +498,14 @@ finish(struct parser *ps, char *err, size_t errsize)
 	return 0;
 }
 
-struct narinfo *
-narinfo_parse(
-    const char *p, size_t n, const char *store_dir, char *err, size_t errsize)
+static struct narinfo *
+parse(const char *p, size_t n, const char *store_dir, bool limits, char *err,
+    size_t errsize)
 {
-	struct parser ps = { .store_dir = store_dir };
+	struct parser ps = { .store_dir = store_dir, .limits = limits };
 	const char *why;
 
-	if ((why = check_text(p, n)) != NULL) {
+	if ((why = check_text(p, n, limits ? NARINFO_MAX : SIZE_MAX)) != NULL) {
 		snprintf(err, errsize, "the narinfo %s", why);
 		return NULL;
 	}
@@ -490,6 +519,20 @@ narinfo_parse(
 		return NULL;
 	}
 	return ps.ni;
+}
+
+struct narinfo *
+narinfo_parse(
+    const char *p, size_t n, const char *store_dir, char *err, size_t errsize)
+{
+	return parse(p, n, store_dir, true, err, errsize);
+}
+
+struct narinfo *
+narinfo_parse_stored(
+    const char *p, size_t n, const char *store_dir, char *err, size_t errsize)
+{
+	return parse(p, n, store_dir, false, err, errsize);
 }
 
 void
@@ -589,46 +632,156 @@ narinfo_same(const struct narinfo *a, const struct narinfo *b)
 	return true;
 }
 
-int
-narinfo_merge_sigs(struct narinfo *a, const struct narinfo *b)
+/* Index of the signature that is worth least; *worth what it is worth. */
+static size_t
+least_sig(
+    const struct narinfo *ni, const struct sig_rank *rank, unsigned int *worth)
 {
-	char **both = NULL;
-	size_t i, n = 0, before = a->nsigs;
+	size_t i, least = 0;
+	unsigned int w;
 
-	for (i = 0; i < a->nsigs; i++)
-		if (list_add(&both, &n, a->sigs[i], strlen(a->sigs[i])) == -1)
-			goto fail;
-	for (i = 0; i < b->nsigs; i++)
-		if (list_add(&both, &n, b->sigs[i], strlen(b->sigs[i])) == -1)
-			goto fail;
-	list_free(a->sigs, a->nsigs);
-	a->sigs = both;
-	a->nsigs = n;
-	tidy_sigs(a);
-	return a->nsigs != before;
-fail:
-	list_free(both, n);
-	return -1;
+	for (i = 0; i < ni->nsigs; i++) {
+		w = rank->of(rank->arg, ni, ni->sigs[i]);
+		if (i == 0 || w <= *worth) {
+			least = i;
+			*worth = w;
+		}
+	}
+	return least;
+}
+
+/* Is text a signature by the same name as sig? */
+static bool
+same_name(const char *text, const char *sig)
+{
+	size_t n = strcspn(sig, ":");
+
+	return strncmp(text, sig, n) == 0 && text[n] == ':';
+}
+
+/* Has ni this signature, or a good one by the same name? */
+static bool
+has_sig(const struct narinfo *ni, const char *sig, const struct sig_rank *rank)
+{
+	size_t i;
+
+	for (i = 0; i < ni->nsigs; i++)
+		if (strcmp(ni->sigs[i], sig) == 0 ||
+		    (same_name(ni->sigs[i], sig) &&
+			rank->of(rank->arg, ni, ni->sigs[i]) > 0))
+			return true;
+	return false;
+}
+
+/* Put sig in, when there is room or one that is worth less: as merge_sigs. */
+static int
+put_sig(struct narinfo *ni, const char *sig, unsigned int worth,
+    const struct sig_rank *rank)
+{
+	unsigned int least_worth = 0;
+	size_t least;
+	char *copy, **grown;
+
+	if ((copy = strdup(sig)) == NULL)
+		return -1;
+	if (ni->nsigs >= NARINFO_SIGS_MAX) {
+		least = least_sig(ni, rank, &least_worth);
+		if (least_worth >= worth) {
+			free(copy);
+			return 0;
+		}
+		free(ni->sigs[least]);
+		ni->sigs[least] = copy;
+	} else {
+		/* tidy_sigs shortens lists: list_add can't grow this one. */
+		grown = realloc(ni->sigs, (ni->nsigs + 1) * sizeof(*grown));
+		if (grown == NULL) {
+			free(copy);
+			return -1;
+		}
+		ni->sigs = grown;
+		ni->sigs[ni->nsigs++] = copy;
+	}
+	tidy_sigs(ni);
+	return 1;
+}
+
+/* Free those that are worth just so much, the last first, down to the limit. */
+static void
+trim_sigs(struct narinfo *ni, const struct sig_rank *rank, unsigned int worth)
+{
+	size_t i, at = ni->nsigs, left = ni->nsigs;
+
+	for (i = ni->nsigs; i-- > 0;) {
+		if (left > NARINFO_SIGS_MAX &&
+		    rank->of(rank->arg, ni, ni->sigs[i]) == worth) {
+			free(ni->sigs[i]);
+			left--;
+		} else
+			ni->sigs[--at] = ni->sigs[i];
+	}
+	memmove(ni->sigs, ni->sigs + at, left * sizeof(*ni->sigs));
+	ni->nsigs = left;
+}
+
+/* Free the unknown lines that are over the limits. */
+static int
+trim_extra(struct narinfo *ni)
+{
+	size_t i, n, bytes = 0, kept = 0;
+
+	for (i = 0; i < ni->nextra; i++) {
+		n = strlen(ni->extra[i]);
+		if (extra_fits(kept, bytes, n)) {
+			ni->extra[kept++] = ni->extra[i];
+			bytes += n + 1;
+		} else
+			free(ni->extra[i]);
+	}
+	n = ni->nextra;
+	ni->nextra = kept;
+	return kept != n;
 }
 
 int
-narinfo_add_sig(struct narinfo *ni, const char *sig)
+narinfo_trim(struct narinfo *ni, const struct sig_rank *rank)
 {
-	char **all = NULL;
-	size_t i, n = 0;
+	unsigned int worth;
+	int changed = ni->nsigs > NARINFO_SIGS_MAX;
 
-	/* A new list: tidy_sigs shortened the old one, see list_add. */
-	for (i = 0; i < ni->nsigs; i++)
-		if (list_add(&all, &n, ni->sigs[i], strlen(ni->sigs[i])) == -1)
-			goto fail;
-	if (list_add(&all, &n, sig, strlen(sig)) == -1)
-		goto fail;
-	list_free(ni->sigs, ni->nsigs);
-	ni->sigs = all;
-	ni->nsigs = n;
-	tidy_sigs(ni);
-	return 0;
-fail:
-	list_free(all, n);
-	return -1;
+	/* One pass a worth: there may be very many signatures. */
+	for (worth = 0; ni->nsigs > NARINFO_SIGS_MAX; worth++)
+		trim_sigs(ni, rank, worth);
+	if (ni->system != NULL && strlen(ni->system) > NARINFO_SYSTEM_MAX) {
+		free(ni->system);
+		ni->system = NULL;
+		changed = 1;
+	}
+	return trim_extra(ni) || changed;
+}
+
+int
+narinfo_merge_sigs(
+    struct narinfo *a, const struct narinfo *b, const struct sig_rank *rank)
+{
+	unsigned int worth;
+	size_t i;
+	int rc, changed = 0;
+
+	for (i = 0; i < b->nsigs; i++) {
+		worth = rank->of(rank->arg, b, b->sigs[i]);
+		if (worth == 0 || has_sig(a, b->sigs[i], rank))
+			continue;
+		if ((rc = put_sig(a, b->sigs[i], worth, rank)) == -1)
+			return -1;
+		changed |= rc;
+	}
+	return changed;
+}
+
+int
+narinfo_add_sig(
+    struct narinfo *ni, const char *sig, const struct sig_rank *rank)
+{
+	return put_sig(ni, sig, UINT_MAX, rank) == -1 ? -1 : 0;
 }

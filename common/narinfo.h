@@ -15,11 +15,12 @@
  *   References   base names separated by one space, each once; "References: "
  *                (or no such line) when none
  *   Deriver      base name ending in .drv; "unknown-deriver" means none
- *   System       anything printable
- *   Sig          any number
+ *   System       anything printable, at most NARINFO_SYSTEM_MAX bytes
+ *   Sig          at most NARINFO_SIGS_MAX
  *   CA           text:sha256:<52 base 32>, or fixed:[r:|git:]<md5, sha1, sha256
  *                or sha512>:<base 32, hex or base 64 of its length>
- *   others       kept as they are (clients ignore them)
+ *   others       kept as they are (clients ignore them), at most
+ *                NARINFO_EXTRA_MAX lines, NARINFO_EXTRA_BYTES in all
  *
  * Refused: a known key twice (but Sig), a needed one missing, an empty line,
  * CR, NUL or another control character, bytes that are not UTF-8, a missing
@@ -42,6 +43,16 @@
 
 /* The largest narinfo that is taken.  10,000 references are 0.5 MB. */
 #define NARINFO_MAX ((size_t)2 << 20)
+/*
+ * All but the references is bounded, so that no one who pushes makes a narinfo
+ * long for all who read it: NARINFO_REST_MAX bytes are more than what these
+ * limits leave room for, in any spelling.
+ */
+#define NARINFO_SIGS_MAX 16
+#define NARINFO_EXTRA_MAX 16
+#define NARINFO_EXTRA_BYTES 4096
+#define NARINFO_SYSTEM_MAX 256
+#define NARINFO_REST_MAX ((size_t)64 << 10)
 
 struct narinfo {
 	char *store_path; /* full */
@@ -72,6 +83,12 @@ struct narinfo {
  */
 struct narinfo *narinfo_parse(
     const char *p, size_t n, const char *store_dir, char *err, size_t errsize);
+/*
+ * The same for a text that was taken before there were limits: lines over them
+ * are kept, see narinfo_trim.
+ */
+struct narinfo *narinfo_parse_stored(
+    const char *p, size_t n, const char *store_dir, char *err, size_t errsize);
 void narinfo_free(struct narinfo *ni);
 
 /*
@@ -91,12 +108,34 @@ void narinfo_fingerprint(const struct narinfo *ni, struct buf *out);
 bool narinfo_same(const struct narinfo *a, const struct narinfo *b);
 
 /*
- * Add to a each signature of b that it lacks.  1 when a changed, 0 when not,
- * -1 without memory.
+ * What a signature on ni is worth: 0 when no key that is known here made it;
+ * of two others the larger one is kept where there is room for one.
  */
-int narinfo_merge_sigs(struct narinfo *a, const struct narinfo *b);
+struct sig_rank {
+	unsigned int (*of)(
+	    const void *arg, const struct narinfo *ni, const char *sig);
+	const void *arg;
+};
 
-/* Add a signature, "name:base64": 0, or -1 without memory. */
-int narinfo_add_sig(struct narinfo *ni, const char *sig);
+/*
+ * Bring ni within the limits: signatures of the least rank go first, then the
+ * last unknown lines.  1 when something went, 0 when not.
+ */
+int narinfo_trim(struct narinfo *ni, const struct sig_rank *rank);
+
+/*
+ * Add to a each signature of b that it lacks and that is worth something, one
+ * of each name.  At the limit it takes the place of one that is worth less.
+ * 1 when a changed, 0 when not, -1 without memory.
+ */
+int narinfo_merge_sigs(
+    struct narinfo *a, const struct narinfo *b, const struct sig_rank *rank);
+
+/*
+ * Add a signature, "name:base64".  At the limit it takes the place of one that
+ * is worth least.  0, or -1 without memory.
+ */
+int narinfo_add_sig(
+    struct narinfo *ni, const char *sig, const struct sig_rank *rank);
 
 #endif

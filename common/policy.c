@@ -99,6 +99,11 @@ load_secret(struct policy *p, const char *s)
 
 	if (s == NULL)
 		return 0;
+	if (count_words(s) > POLICY_SECRETS_MAX) {
+		log_warnx(
+		    "secret_key_file: more than %d files", POLICY_SECRETS_MAX);
+		return -1;
+	}
 	p->secret = sign_keys_new(count_words(s) + 1);
 	p->ours = calloc(count_words(s) + 1, sizeof(*p->ours));
 	if (p->secret == NULL || p->ours == NULL)
@@ -225,6 +230,81 @@ signed_by_any(const struct narinfo *ni, const struct buf *print,
 	return rc;
 }
 
+/* Did one of the n keys make sig, over print? */
+static bool
+made_by(const struct public_key *keys, size_t n, const struct signature *sig,
+    const struct buf *print)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (strcmp(sig->name, keys[i].name) == 0 &&
+		    sign_verify(&keys[i], sig, print->p, print->len))
+			return true;
+	return false;
+}
+
+static bool
+made_by_words(
+    const char *s, const struct signature *sig, const struct buf *print)
+{
+	struct public_key k;
+	size_t n;
+
+	for (; (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &k) == 0 &&
+		    made_by(&k, 1, sig, print))
+			return true;
+	return false;
+}
+
+/* Is it in the name of a key we know?  Cheaper than to look at it. */
+static bool
+name_known(const struct policy_ranks *r, const char *name)
+{
+	const struct policy *p = r->policy;
+	const char *s = r->token_keys;
+	struct public_key k;
+	size_t i, n;
+
+	for (i = 0; i < p->nsecret; i++)
+		if (strcmp(p->ours[i].name, name) == 0)
+			return true;
+	for (i = 0; i < p->ntrusted; i++)
+		if (strcmp(p->trusted[i].name, name) == 0)
+			return true;
+	for (; (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &k) == 0 &&
+		    strcmp(k.name, name) == 0)
+			return true;
+	return false;
+}
+
+unsigned int
+policy_rank(const void *ranks, const struct narinfo *ni, const char *text)
+{
+	const struct policy_ranks *r = ranks;
+	const struct policy *p = r->policy;
+	struct buf print = BUF_INIT;
+	struct signature sig;
+	unsigned int rank = 0;
+
+	if (sign_signature_parse(text, strlen(text), &sig) == -1 ||
+	    !name_known(r, sig.name))
+		return 0;
+	narinfo_fingerprint(ni, &print);
+	if (buf_failed(&print))
+		rank = 0;
+	else if (made_by(p->ours, p->nsecret, &sig, &print))
+		rank = 3;
+	else if (made_by(p->trusted, p->ntrusted, &sig, &print))
+		rank = 2;
+	else if (made_by_words(r->token_keys, &sig, &print))
+		rank = 1;
+	buf_free(&print);
+	return rank;
+}
+
 int
 policy_check(const struct policy *p, const struct narinfo *ni,
     const char *token_keys, bool ca_good, char *err, size_t errsize)
@@ -272,6 +352,8 @@ int
 policy_sign(const struct policy *p, struct narinfo *ni)
 {
 	struct buf print = BUF_INIT, text = BUF_INIT;
+	const struct policy_ranks ranks = { p, "" };
+	const struct sig_rank rank = { policy_rank, &ranks };
 	struct signature sig;
 	size_t i;
 	int added = 0;
@@ -283,7 +365,8 @@ policy_sign(const struct policy *p, struct narinfo *ni)
 		sign_make(&p->secret[i], print.p, print.len, &sig);
 		buf_clear(&text);
 		sign_signature_print(&sig, &text);
-		if (buf_failed(&text) || narinfo_add_sig(ni, text.p) == -1) {
+		if (buf_failed(&text) ||
+		    narinfo_add_sig(ni, text.p, &rank) == -1) {
 			added = -1;
 			break;
 		}

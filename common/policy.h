@@ -24,6 +24,9 @@
 
 struct policy;
 
+/* Our own signatures leave room for others' (NARINFO_SIGS_MAX). */
+#define POLICY_SECRETS_MAX 8
+
 /*
  * The keys as conf names them, the secret ones read from their files.  NULL
  * after a fault that was logged.  sodium_init() was called.
@@ -48,6 +51,19 @@ bool policy_needs_verify(const struct conf *conf, const struct policy *p);
  */
 int policy_check(const struct policy *p, const struct narinfo *ni,
     const char *token_keys, bool ca_good, char *err, size_t errsize);
+
+/*
+ * Who made a signature, for narinfo_merge_sigs and its like: arg is a struct
+ * policy_ranks.  A good signature by a secret key of ours is worth most, then
+ * one by a trusted key, then by one of token_keys; a bad one nothing.
+ */
+struct policy_ranks {
+	const struct policy *policy;
+	const char *token_keys; /* "": none */
+};
+
+unsigned int policy_rank(
+    const void *ranks, const struct narinfo *ni, const char *sig);
 
 /*
  * Add our signature by each secret key that has none on ni: the number added,

@@ -19,6 +19,8 @@
 #include "key.h"
 #include "log.h"
 #include "narinfo.h"
+#include "policy.h"
+#include "sign.h"
 
 #define CHUNK ((size_t)64 << 10)
 #define CACHE_INFO_MAX 4096
@@ -34,6 +36,7 @@ struct put {
 	struct index_audit audit;
 	char address[NETADDR_TEXT]; /* audit's */
 	const char *note; /* what whoever sent it should know, or NULL */
+	char dropped[SIGN_NAME_MAX + 128]; /* note's */
 };
 
 /* Before the body ---------------------------------------------------------- */
@@ -704,9 +707,46 @@ note_unsigned(struct put *u, const struct narinfo *ni)
 			  "run tmpnix sign";
 }
 
+/* Have the sender of a path told which signatures it did not get. */
+static void
+note_dropped(struct put *u, const struct narinfo *ni)
+{
+	struct buf text = BUF_INIT, line = BUF_INIT;
+	size_t i, missing = 0, first = 0;
+
+	if (ni->nsigs == 0 ||
+	    index_narinfo_get(
+		u->p->index, u->p->cache, ni->hash_part.s, &text, NULL) != 1)
+		goto out;
+	for (i = 0; i < ni->nsigs; i++) {
+		buf_clear(&line);
+		buf_addf(&line, "\nSig: %s\n", ni->sigs[i]);
+		if (strstr(buf_str(&text), buf_str(&line)) == NULL &&
+		    missing++ == 0)
+			first = i;
+	}
+	if (missing == 0 || buf_failed(&line))
+		goto out;
+	buf_clear(&line);
+	if (missing > 1)
+		buf_addf(&line, " and %zu others", missing - 1);
+	snprintf(u->dropped, sizeof(u->dropped),
+	    "the path was here: its signature by %.*s%s was not added, as no "
+	    "key known here made it",
+	    (int)strcspn(ni->sigs[first], ":"), ni->sigs[first],
+	    buf_str(&line));
+	u->note = u->dropped;
+out:
+	buf_free(&text);
+	buf_free(&line);
+}
+
 static int
 enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 {
+	const struct policy_ranks ranks = { u->p->acceptor->policy,
+		u->p->token.keys };
+	const struct sig_rank rank = { policy_rank, &ranks };
 	uint64_t nar_size;
 	int known;
 
@@ -718,7 +758,7 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 		    ni->nar.s);
 	retry_nar(u, ni);
 	audit(u, size);
-	switch (index_narinfo_put(u->p->index, u->p->cache, ni,
+	switch (index_narinfo_put(u->p->index, u->p->cache, ni, &rank,
 	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
 	case INDEX_CREATED:
 		note_unsigned(u, ni);
@@ -726,6 +766,7 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 	case INDEX_SAME:
 	case INDEX_REPLACED:
 		note_unsigned(u, ni);
+		note_dropped(u, ni);
 		return entered(u, 200, size);
 	case INDEX_CONFLICT:
 		return reply_text(u->r, 409,

@@ -22,70 +22,100 @@ struct signing {
 	uint64_t added;
 	uint64_t had;
 	uint64_t unverified;
+	uint64_t bad;
+	bool repair; /* bring what is over the limits within them */
 };
 
-/* One path, with its narinfo's text: 0, or -1 reported. */
-static int
-sign_one(struct signing *s, const struct buf *text, bool verified)
+/* The index's narinfo in text, NULL when it is none (reported). */
+static struct narinfo *
+read_narinfo(
+    struct signing *s, const struct hash_part *hp, const struct buf *text)
 {
 	const char *store = s->tool->conf->store_dir;
 	struct narinfo *ni;
 	char err[256];
-	uint64_t size;
-	int rc = -1, n;
 
-	ni = narinfo_parse(buf_str(text), text->len, store, err, sizeof(err));
-	if (ni == NULL) {
-		tool_error("sign: a narinfo of the index: %s", err);
+	if ((ni = narinfo_parse(
+		 buf_str(text), text->len, store, err, sizeof(err))) != NULL)
+		return ni;
+	if (s->repair)
+		ni = narinfo_parse_stored(
+		    buf_str(text), text->len, store, err, sizeof(err));
+	if (ni != NULL)
+		return ni;
+	tool_error("sign: %s.narinfo: %s%s", hp->s, err,
+	    s->repair ? "" : ": see --repair in tmpnix(8)");
+	s->bad++;
+	return NULL;
+}
+
+/* Enter ni as it is now, or with a signature more: 0, or -1 reported. */
+static int
+enter(struct signing *s, struct narinfo *ni)
+{
+	const struct policy_ranks ranks = { s->policy, "" };
+	const struct sig_rank rank = { policy_rank, &ranks };
+	uint64_t size;
+
+	switch (index_narinfo_put(s->ix, CACHE_MAIN, ni, &rank,
+	    s->tool->conf->store_dir, (int64_t)time(NULL), &size)) {
+	case INDEX_SAME:
+		s->had++;
+		return 0;
+	case INDEX_REPLACED:
+		s->added++;
+		return 0;
+	default:
+		tool_error("sign: %s: the index did not take it", ni->base);
+		s->bad++;
 		return -1;
 	}
-	if (!verified) {
+}
+
+/* One path, with its narinfo's text: 0, or -1 reported and counted. */
+static int
+sign_one(struct signing *s, const struct hash_part *hp, const struct buf *text,
+    bool verified)
+{
+	struct narinfo *ni;
+	int rc = -1, n = 0;
+
+	if ((ni = read_narinfo(s, hp, text)) == NULL)
+		return -1;
+	if (!verified)
 		s->unverified++;
-		rc = 0;
-		goto out;
-	}
-	if ((n = policy_sign(s->policy, ni)) == -1) {
+	else if ((n = policy_sign(s->policy, ni)) == -1) {
 		tool_error("sign: no memory");
 		goto out;
 	}
-	if (n == 0) {
-		s->had++;
+	if (n > 0 || s->repair)
+		rc = enter(s, ni);
+	else {
+		s->had += verified;
 		rc = 0;
-		goto out;
-	}
-	switch (index_narinfo_put(
-	    s->ix, CACHE_MAIN, ni, store, (int64_t)time(NULL), &size)) {
-	case INDEX_SAME:
-	case INDEX_REPLACED:
-		s->added++;
-		rc = 0;
-		break;
-	default:
-		tool_error("sign: %s: the index did not take it", ni->base);
 	}
 out:
 	narinfo_free(ni);
 	return rc;
 }
 
+/* Every path; a bad one keeps no other from its signature. */
 static int
 sign_all(struct signing *s)
 {
 	struct hash_part at = { "" };
 	struct buf text = BUF_INIT;
 	bool verified = false;
-	int rc;
+	int found, rc = 0;
 
-	while ((rc = index_path_next(
+	while ((found = index_path_next(
 		    s->ix, CACHE_MAIN, &at, &text, &verified)) == 1) {
-		if (sign_one(s, &text, verified) == -1) {
+		if (sign_one(s, &at, &text, verified) == -1)
 			rc = -1;
-			break;
-		}
 		buf_clear(&text);
 	}
 	buf_free(&text);
-	return rc;
+	return found == -1 ? -1 : rc;
 }
 
 /* A store path, its base name or its hash part. */
@@ -112,7 +142,7 @@ sign_path(struct signing *s, const char *path)
 	    strcmp(at.s, hp.s) < 0)
 		buf_clear(&text);
 	if (found == 1 && strcmp(at.s, hp.s) == 0)
-		rc = sign_one(s, &text, verified);
+		rc = sign_one(s, &hp, &text, verified);
 	else
 		tool_error("sign: %s is not here", path);
 	buf_free(&text);
@@ -136,6 +166,7 @@ sign_run(struct tool *t, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "key", required_argument, NULL, 'k' },
+		{ "repair", no_argument, NULL, 'r' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct signing s = { .tool = t };
@@ -143,6 +174,10 @@ sign_run(struct tool *t, int argc, char **argv)
 	int c, i, rc = TOOL_FAILED;
 
 	while ((c = getopt_long(argc, argv, "k:", options, NULL)) != -1) {
+		if (c == 'r') {
+			s.repair = true;
+			continue;
+		}
 		if (c != 'k') {
 			buf_free(&files);
 			return tool_usage("sign");
@@ -169,8 +204,8 @@ sign_run(struct tool *t, int argc, char **argv)
 		if (sign_path(&s, argv[i]) == -1)
 			rc = TOOL_FAILED;
 	printf("%" PRIu64 " signed, %" PRIu64 " had it, %" PRIu64
-	       " not verified\n",
-	    s.added, s.had, s.unverified);
+	       " not verified, %" PRIu64 " bad\n",
+	    s.added, s.had, s.unverified, s.bad);
 out:
 	policy_free(s.policy);
 	index_close(s.ix);

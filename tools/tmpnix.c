@@ -84,9 +84,10 @@ static const struct command commands[] = {
 	    "Without one of these it is all that a person has to paste.  The\n"
 	    "cache's address with setup.sh behind it is a script that does it "
 	    "all.\n" },
-	{ "sign", sign_run, "[-k FILE ...] [PATH ...]",
+	{ "sign", sign_run, "[-k FILE ...] [--repair] [PATH ...]",
 	    "sign the paths that are here with the cache's keys",
 	    "  -k, --key FILE  a secret key's file (default: secret_key_file)\n"
+	    "  --repair        drop what is over a narinfo's limits\n"
 	    "\n"
 	    "Without a PATH all of them; those whose NAR was not verified are\n"
 	    "left out.  A path that has the signature already is not "

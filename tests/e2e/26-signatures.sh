@@ -127,7 +127,12 @@ ok "to a file" nx "$client" nix copy --to "file://$W/g?secret-key=$W/ours.sk" \
 sed "s|^URL: .*|$(served | grep ^URL:)|; s|^Compression: .*|$(served |
     grep ^Compression:)|; /^File/d" "$W/g/$h.narinfo" >"$W/merge"
 put "$h.narinfo" "$W/merge"
-is "the same with another signature" "$code" 200
+is "the same with a signature by nobody we know" "$code" 200
+is "has not got it" "$(served | grep -c '^Sig: ')" 1
+ok "and its sender is told" grep -q 'signature.* by ours-1 ' "$W/body"
+upload_restart trusted_public_keys "$(cat "$W/ours.pk")"
+put "$h.narinfo" "$W/merge"
+is "the same with one that is trusted" "$code" 200
 settle
 is "has both" "$(served | grep -c '^Sig: ')" 2
 sed "s|^Sig: .*|Sig: $name:$(head -c 64 /dev/zero | base64 -w 0)|" \

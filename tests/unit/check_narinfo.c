@@ -581,26 +581,36 @@ START_TEST(any_order)
 }
 END_TEST
 
+/* As many references as there is room for, and one too many. */
 START_TEST(size_limit)
 {
-	struct buf text = BUF_INIT;
+	static const size_t len = HASH_PART_LEN + 7; /* with the space */
+	struct buf text = BUF_INIT, refs = BUF_INIT, out = BUF_INIT;
 	struct narinfo *ni;
 	char err[256] = "";
+	size_t i, n = (NARINFO_MAX - NARINFO_REST_MAX + 1) / len;
 
-	buf_adds(&text, base);
-	buf_adds(&text, "X: ");
-	while (text.len < NARINFO_MAX - 1)
-		buf_addch(&text, 'y');
-	buf_addch(&text, '\n');
-	ni = narinfo_parse(text.p, text.len, DIR, err, sizeof(err));
-	ck_assert_ptr_nonnull(ni);
-	narinfo_free(ni);
-	text.len--;
-	buf_adds(&text, "y\n");
-	ck_assert_ptr_null(
-	    narinfo_parse(text.p, text.len, DIR, err, sizeof(err)));
-	ck_assert_str_ne(err, "");
+	for (;; n++) {
+		buf_clear(&text);
+		buf_clear(&refs);
+		buf_adds(&refs, "References: ");
+		for (i = 0; i < n; i++)
+			buf_addf(&refs, "%s%032zu-%05zu", i > 0 ? " " : "", i,
+			    i % 100000);
+		buf_addch(&refs, '\n');
+		edit(&text, REFS, refs.p, refs.len);
+		ni = narinfo_parse(text.p, text.len, DIR, err, sizeof(err));
+		if (ni == NULL)
+			break;
+		narinfo_print(ni, &out);
+		ck_assert_uint_le(out.len, NARINFO_MAX);
+		buf_free(&out);
+		narinfo_free(ni);
+	}
+	ck_assert_uint_eq(n, (NARINFO_MAX - NARINFO_REST_MAX + 1) / len + 1);
+	ck_assert_str_eq(err, "References: too long");
 	buf_free(&text);
+	buf_free(&refs);
 }
 END_TEST
 
@@ -703,6 +713,13 @@ START_TEST(same)
 }
 END_TEST
 
+#define SIG_REST                                                               \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"                   \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+#define SIG_TEXT ":AAAA" SIG_REST
+#define SIG_BYTES SIG_TEXT "\n"
+#define JUNK "Sig: junk" SIG_BYTES
+
 static const struct {
 	const char *what;
 	const char *mine;
@@ -718,7 +735,21 @@ static const struct {
 	{ "none of theirs", SIG, "", 0, SIG },
 	{ "none of mine", "", SIG, 1, SIG },
 	{ "none at all", "", "", 0, "" },
+	{ "nobody's", SIG, JUNK, 0, SIG },
+	{ "nobody's, of old", JUNK, SIG, 1, JUNK SIG },
 };
+
+static unsigned int
+worth(const void *arg, const struct narinfo *ni, const char *sig)
+{
+	(void)arg;
+	(void)ni;
+	return strncmp(sig, "junk", 4) == 0 ? 0
+	    : strncmp(sig, "ours", 4) == 0  ? 2
+					    : 1;
+}
+
+static const struct sig_rank rank = { worth, NULL };
 
 START_TEST(merge)
 {
@@ -731,8 +762,8 @@ START_TEST(merge)
 	edit(&want, SIG, merges[_i].merged, strlen(merges[_i].merged));
 	a = must_parse(buf_str(&mine));
 	b = must_parse(buf_str(&theirs));
-	ck_assert_msg(
-	    narinfo_merge_sigs(a, b) == merges[_i].rc, "%s", merges[_i].what);
+	ck_assert_msg(narinfo_merge_sigs(a, b, &rank) == merges[_i].rc, "%s",
+	    merges[_i].what);
 	narinfo_free(b);
 	narinfo_print(a, &got);
 	ck_assert_str_eq(buf_str(&got), buf_str(&want));
@@ -741,6 +772,138 @@ START_TEST(merge)
 	buf_free(&theirs);
 	buf_free(&got);
 	buf_free(&want);
+}
+END_TEST
+
+/* The narinfo with n signatures named prefix and a number, and more lines. */
+static void
+with_sigs(struct buf *out, const char *prefix, size_t n, const char *more)
+{
+	struct buf lines = BUF_INIT;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		buf_addf(&lines, "Sig: %s%02zu" SIG_BYTES, prefix, i);
+	buf_adds(&lines, more);
+	edit(out, SIG, buf_str(&lines), lines.len);
+	buf_free(&lines);
+}
+
+static size_t
+count_sigs(const struct narinfo *ni, const char *prefix)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < ni->nsigs; i++)
+		n += strncmp(ni->sigs[i], prefix, strlen(prefix)) == 0;
+	return n;
+}
+
+/* At the limit what is worth more takes the place of what is worth less. */
+START_TEST(merge_at_the_limit)
+{
+	static const struct {
+		const char *mine, *theirs;
+		size_t kept; /* of mine */
+		int rc;
+	} rows[] = {
+		{ "junk", "good", 15, 1 },
+		{ "good", "junk", 16, 0 },
+		{ "good", "more", 16, 0 },
+		{ "good", "ours", 15, 1 },
+		{ "ours", "good", 16, 0 },
+	};
+	struct buf mine = BUF_INIT, theirs = BUF_INIT, got = BUF_INIT;
+	struct narinfo *a, *b;
+
+	with_sigs(&mine, rows[_i].mine, NARINFO_SIGS_MAX, "");
+	with_sigs(&theirs, rows[_i].theirs, 1, "");
+	a = must_parse(buf_str(&mine));
+	b = must_parse(buf_str(&theirs));
+	ck_assert_int_eq(narinfo_merge_sigs(a, b, &rank), rows[_i].rc);
+	ck_assert_uint_eq(a->nsigs, NARINFO_SIGS_MAX);
+	ck_assert_uint_eq(count_sigs(a, rows[_i].mine), rows[_i].kept);
+	/* Ours goes in whatever is there. */
+	ck_assert_int_eq(narinfo_add_sig(a, "ours" SIG_TEXT, &rank), 0);
+	ck_assert_uint_eq(a->nsigs, NARINFO_SIGS_MAX);
+	narinfo_print(a, &got);
+	narinfo_free(must_parse(buf_str(&got)));
+	narinfo_free(a);
+	narinfo_free(b);
+	buf_free(&mine);
+	buf_free(&theirs);
+	buf_free(&got);
+}
+END_TEST
+
+START_TEST(merge_one_of_a_name)
+{
+	static const char other[] = "Sig: good00:BBBB" SIG_REST "\n";
+	struct buf mine = BUF_INIT, theirs = BUF_INIT;
+	struct narinfo *a, *b;
+
+	with_sigs(&mine, "good", 1, "");
+	edit(&theirs, SIG, other, strlen(other));
+	a = must_parse(buf_str(&mine));
+	b = must_parse(buf_str(&theirs));
+	ck_assert_int_eq(narinfo_merge_sigs(a, b, &rank), 0);
+	ck_assert_uint_eq(a->nsigs, 1);
+	narinfo_free(a);
+	narinfo_free(b);
+	buf_free(&mine);
+	buf_free(&theirs);
+}
+END_TEST
+
+/* What is over the limits is refused, unless it is there from before. */
+START_TEST(limits)
+{
+	struct buf text = BUF_INIT, lines = BUF_INIT, got = BUF_INIT;
+	struct narinfo *ni;
+	char err[256];
+	size_t i;
+
+	with_sigs(&text, "junk", NARINFO_SIGS_MAX, "");
+	narinfo_free(must_parse(buf_str(&text)));
+	buf_clear(&text);
+	for (i = 0; i < NARINFO_EXTRA_MAX; i++)
+		buf_addf(&lines, "More: %zu\n", i);
+	with_sigs(&text, "junk", 1, buf_str(&lines));
+	narinfo_free(must_parse(buf_str(&text)));
+	buf_clear(&text);
+	with_sigs(&text, "junk", 20000, "");
+	ck_assert_ptr_null(
+	    narinfo_parse(text.p, text.len, DIR, err, sizeof(err)));
+	ck_assert_str_eq(err, "Sig: more than 16 signatures");
+	buf_clear(&text);
+	buf_adds(&lines, "Last: one\n");
+	with_sigs(&text, "junk", 1, buf_str(&lines));
+	ck_assert_ptr_null(
+	    narinfo_parse(text.p, text.len, DIR, err, sizeof(err)));
+	buf_clear(&text);
+	buf_clear(&lines);
+	buf_adds(&lines, "Long: ");
+	for (i = 0; i < NARINFO_EXTRA_BYTES - 7; i++)
+		buf_addch(&lines, 'x');
+	buf_addch(&lines, '\n');
+	buf_addf(&lines, "Sig: good" SIG_BYTES "More: 1\n");
+	with_sigs(&text, "junk", 20000, buf_str(&lines));
+	ck_assert_ptr_null(
+	    narinfo_parse(text.p, text.len, DIR, err, sizeof(err)));
+	ni = narinfo_parse_stored(text.p, text.len, DIR, err, sizeof(err));
+	ck_assert_msg(ni != NULL, "%s", err);
+	ck_assert_int_eq(narinfo_trim(ni, &rank), 1);
+	ck_assert_uint_eq(ni->nsigs, NARINFO_SIGS_MAX);
+	ck_assert_uint_eq(count_sigs(ni, "good"), 1);
+	ck_assert_uint_eq(ni->nextra, 1);
+	ck_assert_int_eq(narinfo_trim(ni, &rank), 0);
+	narinfo_print(ni, &got);
+	ck_assert_uint_lt(got.len, NARINFO_REST_MAX);
+	narinfo_free(must_parse(buf_str(&got)));
+	narinfo_free(ni);
+	buf_free(&text);
+	buf_free(&lines);
+	buf_free(&got);
 }
 END_TEST
 
@@ -763,5 +926,8 @@ main(void)
 	UNIT_ROWS(s, "damaged", damaged, 1);
 	UNIT_ROWS(s, "same", same, nitems(meanings));
 	UNIT_ROWS(s, "merge", merge, nitems(merges));
+	UNIT_ROWS(s, "merge at the limit", merge_at_the_limit, 5);
+	UNIT_ROWS(s, "merge, one of a name", merge_one_of_a_name, 1);
+	UNIT_ROWS(s, "limits", limits, 1);
 	return unit_main(s);
 }

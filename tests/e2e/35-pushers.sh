@@ -1,0 +1,115 @@
+#!/bin/sh
+# What one who may push can do to others.
+# shellcheck disable=SC1091,SC2016,SC2154
+. "$(dirname "$0")/lib.sh"
+
+client=$W/nix
+STORE=$client/store
+site_make "$STORE"
+site_start
+client_make "$client"
+
+# innocent NAME: a push beside it all, which ends without an error.
+innocent() {
+	printf '%s' "$1" >"$W/innocent-$1"
+	p=$(nx "$client" nix-store --add "$W/innocent-$1")
+	ok "an innocent push beside it: $1" \
+	    nx "$client" nix copy --to "$U/cache" "$p"
+}
+served() {
+	curl -q -s -n --netrc-file "$W/netrc" "$U/cache/$hash.narinfo"
+}
+
+# Signatures by nobody --------------------------------------------------------
+# junk N FROM: N signatures of no known key.
+junk() {
+	perl -e 'printf "Sig: junk-%06d:%s==\n", $_, "A" x 86
+	    for ($ARGV[1] .. $ARGV[1] + $ARGV[0] - 1)' "$1" "$2"
+}
+path_make popular 'everybody reads this'
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+is "a path of the owner" "$code" 201
+for from in 0 100000; do
+	{
+		cat "$info"
+		junk 18000 $from
+	} >"$W/junk"
+	put "$hash.narinfo" "$W/junk"
+	is "1.9 MB of signatures" "$code" 400
+	{
+		cat "$info"
+		junk 16 $from
+	} >"$W/few"
+	put "$hash.narinfo" "$W/few"
+	is "some of nobody known" "$code" 200
+	ok "the answer says that they are not added" \
+	    grep -q 'junk-[0-9]* and [0-9]* others' "$W/body"
+done
+is "readers get the server's signature and no other" \
+    "$(served | grep -c '^Sig: ')" 1
+{
+	cat "$info"
+	perl -e 'print "Unknown-$_: line\n" for 1 .. 17'
+} >"$W/many"
+put "$hash.narinfo" "$W/many"
+is "many unknown lines" "$code" 400
+innocent signatures
+path_make junked 'first by the one with the junk'
+put "$key" "$nar"
+{
+	cat "$info"
+	junk 16 0
+} >"$W/few"
+put "$hash.narinfo" "$W/few"
+is "whoever comes first may send some" "$code" 201
+is "the server's has a place" \
+    "$(served | grep -c '^Sig: ') $(served | grep -c '^Sig: junk')" '16 15'
+
+# What got in before there were limits ---------------------------------------
+# spoil: the path has 3.8 MB of signatures in the index.
+spoil() {
+	{
+		served
+		junk 36000 0
+	} >"$W/spoiled"
+	sql "UPDATE path SET narinfo = CAST(readfile('$W/spoiled') AS TEXT)
+	    WHERE hash_part = '$hash';
+	    UPDATE asset SET size = $(wc -c <"$W/spoiled"),
+	    sha256 = x'$(sha256sum <"$W/spoiled" | cut -c 1-64)'
+	    WHERE key = '$hash.narinfo'"
+	cp "$W/spoiled" "$S/store/$hash.narinfo"
+}
+bytes() {
+	served | wc -c
+}
+path_make spoiled 'its narinfo is from before the limits'
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+settle
+small=$(bytes)
+spoil
+ok "is read all the same" test "$(bytes)" -gt 3000000
+put "$hash.narinfo" "$info"
+is "the owner's next push of it" "$code" 200
+ok "leaves what is allowed, and the server's" \
+    test "$(bytes)" -lt 4000 -a "$(served |
+    grep -c "^Sig: $(sed 's/:.*//' "$S/keys/cache.pub"):")" = 1
+settle
+spoil
+ok "tmpnix sign fails" not tmpnix sign
+mv "$W/ok.out" "$W/sign.out"
+ok "and names the path" \
+    grep -q "$hash.narinfo: the narinfo is too large" "$W/sign.out"
+ok "but goes on past it" grep -q '[1-9][0-9]* had it, .* 1 bad$' "$W/sign.out"
+ok "tmpnix sign --repair" tmpnix sign --repair
+settle
+ok "leaves what is allowed ($(bytes), $small before)" test "$(bytes)" -lt 4000
+ok "tmpnix sign has nothing to say then" tmpnix sign
+put "$hash.narinfo" "$info"
+is "a push of it is nothing new" "$code" 200
+settle
+is "the store has what readers get" \
+    "$(cat "$S/store/$hash.narinfo")" "$(served)"
+
+e2e_end

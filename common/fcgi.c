@@ -366,6 +366,8 @@ send_reply(struct request *r, int status)
 		status = produce_file(r, status);
 	buf_addf(&head, "Status: %d %s\r\n", status, reason(status));
 	buf_add(&head, buf_str(&r->headers), r->headers.len);
+	/* Logs and listings are whatever somebody pushed. */
+	buf_adds(&head, "X-Content-Type-Options: nosniff\r\n");
 	if (status != 204 && status != 304 && r->produce == NULL)
 		buf_addf(&head, "Content-Length: %llu\r\n",
 		    (unsigned long long)reply_size(r));

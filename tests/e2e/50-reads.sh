@@ -26,6 +26,14 @@ for_program() {
 	esac
 }
 
+# nosniff NAME: the last answer says it.
+nosniff() {
+	is "$1: nosniff" "$(header x-content-type-options)" nosniff
+}
+# The same; lighttpd takes all headers off its own errors, whose text is ours.
+nosniff_nginx() {
+	[ "$WEB" = lighttpd ] || nosniff "$1"
+}
 # reads NAME URL FILE TYPE CACHE-CONTROL: one object by one way.
 reads() {
 	r=$1 u=$2 f=$3
@@ -35,6 +43,7 @@ reads() {
 	is "$r: Cache-Control" "$(header cache-control)" "$5"
 	is "$r: Content-Length" "$(header content-length)" "$(wc -c <"$f")"
 	is "$r: no Content-Encoding" "$(header content-encoding)" ''
+	nosniff "$r"
 	is "$r: no path of the server's" \
 	    "$(header x-sendfile)$(header x-accel-redirect)" ''
 	etag=$(header etag)
@@ -276,6 +285,31 @@ if [ "$WEB" = nginx ]; then
 	prog_ready cache
 fi
 
+# Nothing is for a browser to guess at, whoever answers and whatever.
+for u in "" cache drv/nix-cache-info "cache/$hash.narinfo" "cache/$hash.ls" \
+    "cache/$(for_program "$hash.narinfo")" cache/nix-cache-info cache/none \
+    "cache/$(for_program cache/none)" drv/none none tmpnix-check; do
+	req "$U/$u"
+	# (In lighttpd the rest is another's.)
+	case $WEB,$u in
+	nginx,* | *,cache/* | *,drv/* | *,) nosniff "GET /$u, $code" ;;
+	esac
+done
+for m in PUT POST DELETE; do
+	req -X $m -H 'Content-Length: 0' "$U/cache/$hash.narinfo"
+	nosniff "$m without a token, $code"
+done
+put "$hash.narinfo" "$info"
+nosniff "PUT, $code"
+put "$hash.narinfo" "$W/ls"
+nosniff "a bad PUT, $code"
+req -X GET --data-binary x "$U/cache/$hash.narinfo"
+nosniff_nginx "GET with a body, $code"
+req "$U/cache/$(head -c 20000 /dev/zero | tr '\0' x)"
+nosniff_nginx "a long URI, $code"
+req -r 99999999- "$U/cache/$key"
+nosniff_nginx "a range beyond the end, $code"
+
 # A NAR that waits for no writer (I8): the index is locked by a write.
 mkfifo "$W/fifo"
 sqlite3 "$S/index.db" <"$W/fifo" >"$W/sqlite.out" 2>&1 &
@@ -294,6 +328,7 @@ is "tmpnix-cache is down: files are served" \
     "$(status "$U/cache/$hash.narinfo")" 200
 req "$U/cache/nix-cache-info"
 is "  the rest is a 503" "$code" 503
+nosniff "tmpnix-cache is down"
 # nginx holds a read back for a moment, and asks again.
 if [ "$WEB" = nginx ]; then
 	is "  and told to come again" "$(header retry-after)" 5

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,6 +36,7 @@ static const struct format formats[] = {
 
 struct bundle {
 	struct reads *rd;
+	int slot; /* a lock, see take_slot; -1 */
 	struct request *r;
 	const struct format *format;
 	struct hash_part hash_part;
@@ -234,19 +236,53 @@ done(void *arg)
 {
 	struct bundle *b = arg;
 
+	if (b->slot != -1)
+		close(b->slot);
 	index_closure_clear(&b->closure);
 	free(b);
+}
+
+/*
+ * Making a bundle takes a processor and reads a whole closure, and nobody needs
+ * a token for it: as many at once, of all processes, as evaluations.  0 or -1
+ * with errno, EWOULDBLOCK when they are all busy.
+ */
+static int
+take_slot(struct bundle *b)
+{
+	const struct conf *c = b->rd->conf;
+	int dir;
+
+	dir = open(c->drv_state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir == -1)
+		return -1;
+	b->slot = file_lock_one(dir, "bundle", c->drv_jobs);
+	close(dir);
+	return b->slot == -1 ? -1 : 0;
+}
+
+static int
+busy(struct request *r)
+{
+	if (errno != EWOULDBLOCK) {
+		log_warn("bundles");
+		return reply_text(r, 500, "the server can't make a bundle now");
+	}
+	reply_header(r, "Retry-After", "5");
+	return reply_text(r, 503,
+	    "as many bundles as drv_jobs allows are being made: try again");
 }
 
 int
 bundle_get(struct reads *rd, struct request *r)
 {
 	struct bundle *b;
-	int found;
+	int found, status;
 
 	if ((b = calloc(1, sizeof(*b))) == NULL)
 		return reply_text(r, 500, "the server has no memory left");
 	b->rd = rd;
+	b->slot = -1;
 	b->format = parse_path(request_path(r), &b->hash_part);
 	found = b->format == NULL
 	    ? 0
@@ -256,6 +292,11 @@ bundle_get(struct reads *rd, struct request *r)
 		return found == 0
 		    ? reply_empty(r, 404)
 		    : reply_text(r, 500, "the server can't read its index");
+	}
+	if (request_method(r) != HTTP_HEAD && take_slot(b) == -1) {
+		status = busy(r);
+		done(b);
+		return status;
 	}
 	reply_header(r, "Content-Type", "%s", b->format->content_type);
 	reply_header(r, "Cache-Control", "public, max-age=3600");

@@ -162,10 +162,21 @@ hwm=$(awk '/^VmHWM/ { print $2 }' "/proc/$drv_pid/status")
 echo "tmpnix-drv had at most $hwm kB"
 [ -n "${TMPNIX_WRAP-}" ] || grep -q '__asan' "$top_builddir/tmpnix-drv" ||
 	ok "in constant memory" test "$hwm" -lt 60000
-kill $slow
-wait $slow 2>/dev/null
-is "it answers after clients that left" \
-    "$(status "$U/drv/$hash.closure.tar")" 200
+# As many at once as evaluations (drv_jobs): the others are told to come again.
+curl -q -s --limit-rate 100k -o "$W/slow-2" "$U/drv/$large.closure.tar" &
+slow_2=$!
+until_true 20 test -s "$W/slow-2" || fail "a second one gets something"
+req "$U/drv/$hash.closure.tar"
+is "a third is told to come again" "$code $(header retry-after)" "503 5"
+ok "  in words" grep -q drv_jobs "$W/body"
+is "  HEAD makes none" "$(status -I "$U/drv/$hash.closure.tar")" 200
+is "  the rest is answered" "$(status "$U/drv/$hash.narinfo")" 200
+kill $slow $slow_2
+wait $slow $slow_2 2>/dev/null
+again() {
+	[ "$(status "$U/drv/$hash.closure.tar")" = 200 ]
+}
+ok "it answers after clients that left" until_true 20 again
 # Bytes that are not there: the answer must not look whole.
 mv "$S/drvs/$nar" "$W/away"
 ok "a bundle with a hole is cut" not curl -q -s -f -o "$W/cut" \

@@ -197,6 +197,43 @@ is "all keys stay out of the log" \
 # What is not verified is not signed ------------------------------------------------
 prog_stop upload
 conf_set verify file
+sed '/^secret_key_file/d' "$CONF" >"$CONF.signing"
+cp "$CONF" "$CONF.was"
+mv "$CONF.signing" "$CONF"
+prog_start upload
+prog_ready upload
+built
+ok "with verify = file" push "?secret-key=$W/ours.sk"
+unverified=$p
+# A narinfo that tells another hash than its NAR has, which is verified later.
+path_make false-hash "$(seq 300)"
+put "$key" "$nar"
+sed -i -e "s|^NarHash: .*|NarHash: sha256:$(printf '0%.0s' $(seq 52))|" \
+    -e '/^File/d' "$info"
+put "$hash.narinfo" "$info"
+is "with verify = file a false NarHash is taken" "$code" 201
+false_path=$STORE/$hash-false-hash
+false_key=$key false_nar=$nar
+ok "tmpnix sign of what was not verified" tmpnix sign -k "$W/bound.sk" \
+    "$unverified" "$false_path"
+ok "signs neither" grep -q '^0 signed, 0 had it, 2 not verified' "$W/ok.out"
+prog_stop upload
+sed -i 's/^verify *=.*/verify = nar/' "$CONF"
+prog_start upload
+prog_ready upload
+settle
+put "$false_key" "$false_nar"
+is "its NAR once more, to be verified" "$code" 200
+nar_known() {
+	[ "$(sql "SELECT count(*) FROM nar WHERE key = '$false_key'")" = 1 ]
+}
+ok "it is" until_true 20 nar_known
+ok "tmpnix sign of a path with another NarHash" tmpnix sign -k "$W/bound.sk" \
+    "$false_path"
+ok "signs it no more than before" \
+    grep -q '^0 signed, 0 had it, 1 not verified' "$W/ok.out"
+prog_stop upload
+cp "$CONF.was" "$CONF"
 ok "secret_key_file with verify = file does not start" not timeout 20 \
     "$top_builddir/tmpnix-upload" -d -f "$CONF" -s "$W/run/x.sock"
 ok "and says so" grep -q 'what was not verified is not signed' "$W/ok.out"

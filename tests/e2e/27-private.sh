@@ -76,6 +76,18 @@ for k in "/cache//$nar" "/cache/./$nar" "/x/../cache/$nar" \
 	ok "GET $k gets nothing" not cmp -s "$W/body" "$store/$nar"
 	ok "but a refusal ($code)" test "$code" -ge 300
 done
+# What the web server keeps for the programs' answers.
+echo spooled >"$S/spool/ready/0123456789abcdef.0"
+echo derived >"$S/drvs/private.narinfo"
+for f in spool/0123456789abcdef.0 spool/ready/0123456789abcdef.0 \
+    drvs/private.narinfo; do
+	for path in "/tmpnix-files/$f" "/$f"; do
+		is "GET $path" "$(status "$U$path")" 404
+		is "GET $path with a token" \
+		    "$(status -u ":$READER" "$U$path")" 404
+	done
+done
+rm "$S/spool/ready/0123456789abcdef.0" "$S/drvs/private.narinfo"
 is "the page" "$(status "$U/cache/")" 401
 is "the derivations' cache" "$(status "$U/drv/nix-cache-info")" 401
 

@@ -489,6 +489,24 @@ for body in $ways; do
 	fi
 	twice
 done
+# nix-cache-info, as a client sends it that found none.
+printf 'StoreDir: /nix/store\n' >"$W/cache-info"
+put nix-cache-info "$W/cache-info"
+is "nix-cache-info for our store" "$code" 200
+printf 'WantMassQuery: 1\nStoreDir: /gnu/store\n' >"$W/cache-info"
+bad "nix-cache-info for another store" 409 -u ":$SECRET" -T "$W/cache-info" \
+    "$U/cache/nix-cache-info"
+is "ours is as it was" "$(curl -q -s "$U/cache/nix-cache-info" |
+    sed -n 's/^StoreDir: //p')" $STORE
+# Nobody asks from outside what the web server asks.
+for check in /tmpnix-check "/tmpnix-check/cache/$good_key" \
+    "/tmpnix-check?x"; do
+	is "GET $check" "$(status -u ":$SECRET" "$U$check")" 404
+	case $(status -u ":$SECRET" -T "$W/cache-info" "$U$check") in
+	404 | 405) pass "PUT $check" ;;
+	*) fail "PUT $check" ;;
+	esac
+done
 requests_logged
 is "the good path is as it was" "$(status "$U/cache/$good_hash.narinfo")" 200
 is "no program crashed, no 5xx but 503 and 507" \

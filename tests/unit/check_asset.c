@@ -431,6 +431,57 @@ START_TEST(files_in_both_places_are_served_from_none)
 }
 END_TEST
 
+static const struct {
+	const char *put, *got;
+	int status;
+	int64_t length;
+	enum asset_rc rc;
+} answers[] = {
+	{ "\"a\"", "\"a\"", 200, 5, ASSET_OK },
+	{ "\"a\"", "\"b\"", 200, 5, ASSET_RETRY },
+	{ "\"a\"", "W/\"b\"", 200, 5, ASSET_OK },
+	{ "\"a\"", "", 200, 5, ASSET_OK },
+	{ "", "\"b\"", 200, 5, ASSET_OK },
+	{ "\"a\"", "\"a\"", 200, 4, ASSET_MISSING },
+	{ "\"a\"", "\"a\"", 200, -1, ASSET_MISSING },
+	{ "\"a\"", "\"a\"", 404, 5, ASSET_MISSING },
+	{ "\"a\"", "\"a\"", 206, 5, ASSET_RETRY },
+	{ "\"a\"", "\"a\"", 500, 5, ASSET_RETRY },
+};
+
+START_TEST(compares_what_is_read_back)
+{
+	struct asset_receipt receipt = { .etag = "" };
+	struct asset_source src = memory("log/x", "bytes");
+
+	snprintf(receipt.etag, sizeof(receipt.etag), "%s", answers[_i].put);
+	src.receipt = &receipt;
+	buf_clear(&why);
+	ck_assert_int_eq(asset_compare(&src, answers[_i].status,
+			     answers[_i].length, answers[_i].got, &why),
+	    answers[_i].rc);
+	ck_assert_int_eq(answers[_i].rc == ASSET_OK, why.len == 0);
+}
+END_TEST
+
+START_TEST(a_secret_is_one_line_of_our_own)
+{
+	char *secret;
+
+	scratch_write("secret", "one", 3);
+	ck_assert_int_eq(chmod(scratch_path("secret"), 0600), 0);
+	secret = asset_read_secret("test", scratch_path("secret"));
+	ck_assert_str_eq(secret, "one");
+	free(secret);
+	scratch_write("secret", "o\0ne", 4);
+	ck_assert_int_eq(chmod(scratch_path("secret"), 0600), 0);
+	ck_assert_ptr_null(asset_read_secret("test", scratch_path("secret")));
+	scratch_write("secret", "one", 3);
+	ck_assert_int_eq(chmod(scratch_path("secret"), 0640), 0);
+	ck_assert_ptr_null(asset_read_secret("test", scratch_path("secret")));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -459,6 +510,9 @@ main(void)
 	tcase_add_test(tc, store_of_a_cache);
 	tcase_add_test(tc, files_that_are_not_for_everybody);
 	tcase_add_test(tc, files_in_both_places_are_served_from_none);
+	tcase_add_loop_test(
+	    tc, compares_what_is_read_back, 0, (int)nitems(answers));
+	tcase_add_test(tc, a_secret_is_one_line_of_our_own);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -165,6 +165,30 @@ START_TEST(a_transaction_rolls_back)
 }
 END_TEST
 
+static const struct {
+	bool full;
+	const char *sql;
+	int value;
+} pragmas[] = {
+	{ true, "PRAGMA synchronous", 2 },
+	{ false, "PRAGMA synchronous", 1 },
+	{ true, "PRAGMA foreign_keys", 1 },
+	{ false, "PRAGMA foreign_keys", 1 },
+};
+
+START_TEST(commits_are_synced_and_references_hold)
+{
+	sqlite3_stmt *st;
+	struct db *d;
+
+	ck_assert_ptr_nonnull(d = db_open(path, pragmas[_i].full));
+	ck_assert_ptr_nonnull(st = db_prepare(d, pragmas[_i].sql));
+	ck_assert_int_eq(db_step(d, st), 1);
+	ck_assert_int_eq(sqlite3_column_int(st, 0), pragmas[_i].value);
+	db_close(d);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -178,6 +202,8 @@ main(void)
 	tcase_add_test(tc, migrates_once_and_all_or_nothing);
 	tcase_add_test(tc, refuses_a_newer_file);
 	tcase_add_test(tc, a_transaction_rolls_back);
+	tcase_add_loop_test(tc, commits_are_synced_and_references_hold, 0,
+	    (int)nitems(pragmas));
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

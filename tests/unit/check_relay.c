@@ -598,7 +598,10 @@ static struct fake {
 	char keys[16][KEY_MAX + 1];
 	char bytes[16][512];
 	int n;
+	int64_t retry_after;
 } fake;
+
+static const char *fake_words = "the fake says no";
 
 static enum asset_rc
 answer(int *n, enum asset_rc rc, struct buf *why)
@@ -606,7 +609,7 @@ answer(int *n, enum asset_rc rc, struct buf *why)
 	if (*n == 0)
 		return ASSET_OK;
 	(*n)--;
-	buf_adds(why, "the fake says no");
+	buf_adds(why, fake_words);
 	return rc;
 }
 
@@ -640,6 +643,8 @@ fake_put(struct asset_store *as, const struct asset_source *src, char **url,
 		}
 		f->n++;
 	}
+	if (src->receipt != NULL)
+		src->receipt->retry_after = f->retry_after;
 	if (rc == ASSET_OK)
 		*url = strdup("https://cdn.example/it");
 	pthread_mutex_unlock(&f->mutex);
@@ -775,6 +780,55 @@ START_TEST(retries_later_and_later)
 	index_asset_clear(&row);
 	ck_assert_int_eq(count("spool/ready"), 1);
 	free(spool);
+}
+END_TEST
+
+/* How long the store wants to be left alone, and how long it is. */
+static const int64_t afters[][3] = {
+	{ 1000, 1000, 1001 },
+	{ 86400, 3600, 3601 },
+};
+
+START_TEST(left_alone_as_long_as_it_says)
+{
+	int64_t before, at;
+
+	fake.nput = 1;
+	fake.put = ASSET_RETRY;
+	fake.retry_after = afters[_i][0];
+	put(LOG_X, "x");
+	before = (int64_t)time(NULL);
+	start(&fake.store);
+	wait_for_attempt(LOG_X, 1);
+	at = ask("SELECT next_attempt FROM asset");
+	ck_assert_int_ge(at, before + afters[_i][1]);
+	ck_assert_int_le(at, (int64_t)time(NULL) + afters[_i][2]);
+}
+END_TEST
+
+/* A peer's words, in a terminal. */
+START_TEST(no_control_characters_from_a_store)
+{
+	fake_words = "the fake\nsays \033[31mno";
+	fake.nput = 1;
+	fake.put = ASSET_RETRY;
+	put(LOG_X, "x");
+	start(&fake.store);
+	wait_for_attempt(LOG_X, 1);
+	ck_assert_str_eq(last_error(), "the fake?says ?[31mno");
+}
+END_TEST
+
+START_TEST(delays_have_bounds_and_differ)
+{
+	ck_assert_int_eq(relay_delay(26, 0), 5 * 26 * 26);
+	ck_assert_int_eq(relay_delay(27, 0), 3600);
+	ck_assert_int_eq(relay_delay(28, 0), 3600);
+	ck_assert_int_eq(relay_delay(INT64_MAX, 0), 3600);
+	ck_assert_int_le(relay_delay(26, UINT32_MAX), 5 * 26 * 26 * 5 / 4);
+	ck_assert_int_le(relay_delay(INT64_MAX, UINT32_MAX), 3600 * 5 / 4);
+	ck_assert_int_eq(relay_delay(0, 0), relay_delay(1, 0));
+	ck_assert_int_ne(relay_delay(20, 0), relay_delay(20, 77));
 }
 END_TEST
 
@@ -1004,6 +1058,10 @@ main(void)
 	tcase_add_checked_fixture(fakes, setup_fake, teardown);
 	tcase_set_timeout(fakes, 60);
 	tcase_add_test(fakes, retries_later_and_later);
+	tcase_add_loop_test(
+	    fakes, left_alone_as_long_as_it_says, 0, (int)nitems(afters));
+	tcase_add_test(fakes, no_control_characters_from_a_store);
+	tcase_add_test(fakes, delays_have_bounds_and_differ);
 	tcase_add_loop_test(fakes, not_stored_unless_all_steps_worked, 0,
 	    (int)nitems(failures));
 	tcase_add_test(fakes, one_failure_does_not_hold_up_the_others);

@@ -240,4 +240,13 @@ done
 pass "allocations fail: nothing is lost ($died times libfcgi's abort)"
 settle
 
+# An index is for the stores that it was made for.
+prog_stop upload
+conf_set store_dir /gnu/store
+timeout 20 "$top_builddir/tmpnix-upload" -d -f "$CONF" -s "$W/run/other.sock" \
+    >"$W/pinned" 2>&1 </dev/null
+is "another store_dir over a used index: exit" $? 1
+ok "and it says why" grep -q "$STORE" "$W/pinned"
+conf_set store_dir $STORE
+
 e2e_end

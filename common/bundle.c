@@ -166,7 +166,7 @@ add_path(struct bundle *b, struct archive *a, const char *hash_part)
 	if (index_narinfo_get(
 		b->rd->index, b->rd->cache, hash_part, &text, NULL) != 1)
 		goto out;
-	ni = narinfo_parse(
+	ni = narinfo_parse_stored(
 	    text.p, text.len, b->rd->conf->store_dir, err, sizeof(err));
 	if (ni == NULL) {
 		log_warnx("index: %s.narinfo: %s", hash_part, err);

@@ -265,12 +265,10 @@ finish(struct index *ix, enum index_put rc)
 {
 	bool change = rc == INDEX_CREATED || rc == INDEX_REPLACED;
 
-	if (ix->audit != NULL && (change || rc == INDEX_SAME)) {
-		change = true;
-		if (index_audit_insert(ix, rc) == -1)
-			rc = INDEX_ERROR;
-	}
-	if (change && rc != INDEX_ERROR && db_commit(ix->db) == -1)
+	if (ix->audit != NULL && (change || rc == INDEX_SAME))
+		rc = index_audit_insert(ix, rc, &change);
+	if (change && rc != INDEX_ERROR && rc != INDEX_QUOTA &&
+	    db_commit(ix->db) == -1)
 		rc = INDEX_ERROR;
 	db_rollback(ix->db);
 	return rc;

@@ -120,6 +120,7 @@ enum index_put {
 	INDEX_CONFLICT, /* narinfo: other meaning; nothing changed */
 	INDEX_NO_NAR, /* narinfo: its NAR is not here */
 	INDEX_BAD_SIZE, /* narinfo: FileSize is not the NAR's */
+	INDEX_QUOTA, /* over its token's quota (index_audit_next) */
 	INDEX_ERROR = -1,
 };
 
@@ -357,9 +358,10 @@ struct index_audit {
 
 /*
  * The next index_asset_put or index_narinfo_put that enters something, or
- * finds it there, adds a row for it in the same transaction, and what was not
- * there counts for the token.  *a stays the caller's until index_audit_next
- * is called again, with NULL for no more.
+ * finds it there, adds a row for it in the same transaction (of what was there,
+ * one a day and token), and what was not there counts for the token; when that
+ * takes it over a quota nothing is entered: INDEX_QUOTA.  *a stays the caller's
+ * until index_audit_next is called again, with NULL for no more.
  */
 void index_audit_next(struct index *ix, const struct index_audit *a);
 

@@ -21,28 +21,53 @@ index_audit_next(struct index *ix, const struct index_audit *a)
 	ix->audit = a;
 }
 
-/* Add to what a token has used. */
+/* Run a statement that returns a row when it did something: 1, 0 or -1. */
 static int
-count(struct index *ix, const struct index_audit *a)
+run_returning(struct index *ix, sqlite3_stmt *st)
+{
+	int rc, last = 0;
+
+	/* To its end: only then is it done. */
+	if ((rc = db_step(ix->db, st)) == 1)
+		last = db_step(ix->db, st);
+	index_done(st);
+	return last == -1 ? -1 : rc;
+}
+
+/* Add to what a token has used; one that was removed has no quota. */
+static enum index_put
+count(struct index *ix, const struct index_audit *a, enum index_put put)
 {
 	sqlite3_stmt *st;
+	int rc;
 
 	if ((st = index_stmt(ix, ST_TOKEN_COUNT)) == NULL)
-		return -1;
+		return INDEX_ERROR;
 	index_bind_text(st, 1, a->token);
 	sqlite3_bind_int64(st, 2, (int64_t)a->size);
 	sqlite3_bind_int64(st, 3, a->time / DAY);
-	return index_run(ix, st);
+	if ((rc = run_returning(ix, st)) == 0) {
+		if ((st = index_stmt(ix, ST_TOKEN_KNOWN)) == NULL)
+			return INDEX_ERROR;
+		index_bind_text(st, 1, a->token);
+		rc = run_returning(ix, st);
+		if (rc == 1)
+			return INDEX_QUOTA;
+	}
+	return rc == -1 ? INDEX_ERROR : put;
 }
 
-int
-index_audit_insert(struct index *ix, enum index_put put)
+enum index_put
+index_audit_insert(struct index *ix, enum index_put put, bool *change)
 {
 	const struct index_audit *a = ix->audit;
+	const bool same = put == INDEX_SAME;
 	sqlite3_stmt *st;
+	int rc;
 
-	if ((st = index_stmt(ix, ST_AUDIT_INSERT)) == NULL)
-		return -1;
+	if ((st = index_stmt(ix, same ? ST_AUDIT_SAME : ST_AUDIT_INSERT)) ==
+	    NULL)
+		return INDEX_ERROR;
 	sqlite3_bind_int64(st, 1, a->time);
 	index_bind_text(st, 2, a->cache);
 	index_bind_text(st, 3, a->key);
@@ -53,10 +78,16 @@ index_audit_insert(struct index *ix, enum index_put put)
 	    put == INDEX_CREATED	? "new"
 		: put == INDEX_REPLACED ? "changed"
 					: "same");
-	if (index_run(ix, st) == -1)
-		return -1;
+	if (same)
+		sqlite3_bind_int64(st, 8, a->time - a->time % DAY);
+	if ((rc = run_returning(ix, st)) == -1)
+		return INDEX_ERROR;
 	/* What was here already takes no room. */
-	return put == INDEX_SAME ? 0 : count(ix, a);
+	if (same) {
+		*change = rc == 1;
+		return put;
+	}
+	return count(ix, a, put);
 }
 
 int

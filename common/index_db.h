@@ -50,6 +50,7 @@ enum statement {
 	ST_TOKEN_USED,
 	ST_TOKEN_EACH,
 	ST_TOKEN_COUNT,
+	ST_TOKEN_KNOWN,
 	ST_NAR_PUT,
 	ST_NAR_GET,
 	ST_LISTING_GET,
@@ -57,6 +58,7 @@ enum statement {
 	ST_PATH_UNSIGNED,
 	ST_PATH_NEXT,
 	ST_AUDIT_INSERT,
+	ST_AUDIT_SAME,
 	ST_AUDIT_EACH,
 	ST_AUDIT_TOKEN,
 	ST_MAX
@@ -123,7 +125,11 @@ int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
 int index_cycle_find(struct index *ix, const char *cache, int64_t now,
     int64_t *ids, size_t max, size_t *n);
 
-/* The row of ix->audit, inside the put's transaction. */
-int index_audit_insert(struct index *ix, enum index_put put);
+/*
+ * The row of ix->audit, inside the put's transaction, which is at put: the put,
+ * INDEX_QUOTA or INDEX_ERROR.  *change is set when something was written.
+ */
+enum index_put index_audit_insert(
+    struct index *ix, enum index_put put, bool *change);
 
 #endif

@@ -169,6 +169,10 @@ const char *const index_migrations[] = {
 	"CREATE TRIGGER path_delete AFTER DELETE ON path BEGIN"
 	" UPDATE total SET count = count - 1, bytes = bytes - old.nar_size"
 	" WHERE cache = old.cache AND what = 'path'; END;",
+
+	/* Who was told today that what he sent is here. */
+	"CREATE INDEX audit_same ON audit (token, cache, key, time)"
+	" WHERE what = 'same';",
 };
 
 const size_t index_nmigrations =
@@ -351,10 +355,16 @@ const char *const index_sql[ST_MAX] = {
 	    "SELECT " TOKEN_COLUMNS " FROM token WHERE secret = ?1",
 	[ST_TOKEN_USED] = "UPDATE token SET last_used = ?2 WHERE name = ?1",
 	[ST_TOKEN_EACH] = "SELECT " TOKEN_COLUMNS " FROM token ORDER BY name",
+	/* No row when a quota is in the way. */
 	[ST_TOKEN_COUNT] =
 	    "UPDATE token SET used_total = used_total + ?2, used_day ="
 	    " ?2 + CASE WHEN day = ?3 THEN used_day ELSE 0 END, day = ?3"
-	    " WHERE name = ?1",
+	    " WHERE name = ?1"
+	    " AND (quota_total = 0 OR used_total + ?2 <= quota_total)"
+	    " AND (quota_day = 0 OR"
+	    "  ?2 + CASE WHEN day = ?3 THEN used_day ELSE 0 END <= quota_day)"
+	    " RETURNING 1",
+	[ST_TOKEN_KNOWN] = "SELECT 1 FROM token WHERE name = ?1",
 
 	[ST_NAR_PUT] =
 	    "INSERT OR REPLACE INTO nar (cache, key, verdict, why, compression,"
@@ -383,6 +393,12 @@ const char *const index_sql[ST_MAX] = {
 	[ST_AUDIT_INSERT] =
 	    "INSERT INTO audit (time, cache, key, token, address, size, what)"
 	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	/* Unless there is such a row since ?8. */
+	[ST_AUDIT_SAME] =
+	    "INSERT INTO audit (time, cache, key, token, address, size, what)"
+	    " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS ("
+	    "SELECT 1 FROM audit WHERE what = 'same' AND token = ?4"
+	    " AND cache = ?2 AND key = ?3 AND time >= ?8) RETURNING 1",
 	[ST_AUDIT_EACH] =
 	    "SELECT time, cache, key, token, address, size, what FROM ("
 	    "SELECT * FROM audit WHERE time >= ?1"

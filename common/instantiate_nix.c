@@ -512,7 +512,7 @@ read_back(struct work *w, const struct hash_part *hp)
 	snprintf(key, sizeof(key), "%s.narinfo", hp->s);
 	if ((fd = as->ops->open(as, key)) != -1) {
 		if (file_read_max(fd, NARINFO_MAX, &text) == 0)
-			ni = narinfo_parse(buf_str(&text), text.len,
+			ni = narinfo_parse_stored(buf_str(&text), text.len,
 			    w->job->conf->drv_store_dir, err, sizeof(err));
 		close(fd);
 	}

@@ -109,27 +109,46 @@ check_size(struct put *u)
 	return 0;
 }
 
+/* What is left of a quota, 0 for none, of which used is used. */
+static uint64_t
+quota_rest(int64_t quota, int64_t used)
+{
+	return quota == 0   ? UINT64_MAX
+	    : used >= quota ? 0
+			    : (uint64_t)(quota - used);
+}
+
 /*
  * What a token may push a day and in total.  413 for both: a 429 would be tried
  * again, by Nix up to 2.32 with an empty body (see push.h).
  */
 static int
-check_quota(struct put *u)
+check_quota(struct put *u, uint64_t n)
 {
 	const struct token *t = &u->p->token;
-	const int64_t now = (int64_t)time(NULL), n = request_length(u->r);
+	const int64_t now = (int64_t)time(NULL);
 
-	if (t->quota_total != 0 && n > t->quota_total - t->used_total)
+	if (n > quota_rest(t->quota_total, t->used_total))
 		return reply_text(u->r, 413,
 		    "%s: token %s has pushed %" PRId64 " of its %" PRId64
 		    " bytes: this is more than the rest",
 		    u->key.s, t->name, t->used_total, t->quota_total);
-	if (t->quota_day != 0 && n > t->quota_day - token_used_today(t, now))
+	if (n > quota_rest(t->quota_day, token_used_today(t, now)))
 		return reply_text(u->r, 413,
 		    "%s: token %s has pushed %" PRId64 " of its %" PRId64
 		    " bytes a day: try again tomorrow (UTC)",
 		    u->key.s, t->name, token_used_today(t, now), t->quota_day);
 	return 0;
+}
+
+/* Others of this token were entered meanwhile. */
+static int
+over_quota(struct put *u)
+{
+	return reply_text(u->r, 413,
+	    "%s: with what was pushed at the same time it is over the quota of "
+	    "token %s",
+	    u->key.s, u->p->token.name);
 }
 
 /*
@@ -164,7 +183,8 @@ admit(struct put *u)
 		return reply_text(u->r, 400,
 		    "this is not a key of a Nix binary cache, such as "
 		    "<hash>.narinfo or nar/<hash>.nar.xz");
-	if ((status = check_encoding(u)) != 0 || (status = check_quota(u)) != 0)
+	if ((status = check_encoding(u)) != 0 ||
+	    (status = check_quota(u, (uint64_t)request_length(u->r))) != 0)
 		return status;
 	return check_size(u);
 }
@@ -310,10 +330,11 @@ take_body(struct put *u, struct spool **out)
 
 /*
  * Undo the Content-Encoding of from: call sink for each piece, at most limit
- * bytes in all.
+ * bytes in all; over says what a byte more is.
  */
 static int
 decode_body(struct put *u, struct spool *from, uint64_t limit,
+    enum spool_rc over,
     enum spool_rc (*sink)(void *arg, const void *p, size_t n), void *arg)
 {
 	enum spool_rc rc = SPOOL_OK;
@@ -335,7 +356,7 @@ decode_body(struct put *u, struct spool *from, uint64_t limit,
 	}
 	while (rc == SPOOL_OK && (n = decode_read(d, chunk, CHUNK)) > 0) {
 		total += (uint64_t)n;
-		rc = total > limit ? SPOOL_LIMIT : sink(arg, chunk, (size_t)n);
+		rc = total > limit ? over : sink(arg, chunk, (size_t)n);
 	}
 	status = spool_status(u, rc);
 	if (n == -1)
@@ -600,7 +621,7 @@ put_asset(struct put *u, struct asset_new *a)
 		a->anew = true;
 		put = index_asset_put(u->p->index, u->p->cache, a, now, old);
 	}
-	if (put == INDEX_SAME)
+	if (put == INDEX_SAME || put == INDEX_QUOTA)
 		spool_remove(u->p->spool, a->spool);
 	else if (put != INDEX_ERROR && old[0] != '\0')
 		spool_retire(u->p->spool, old, now);
@@ -632,6 +653,8 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	audit(u, a.size);
 	if ((put = put_asset(u, &a)) == INDEX_ERROR)
 		return fault(u);
+	if (put == INDEX_QUOTA)
+		return over_quota(u);
 	if (u->key.kind == KEY_NAR)
 		submit_nar(u, s);
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
@@ -653,7 +676,48 @@ put_nar(struct put *u, struct spool *s)
 	return enter_asset(u, s, &d);
 }
 
-/* Logs, listings, realisations, debug information: any bytes, stored plain. */
+/*
+ * What may be decoded, as it is stored decoded: *max bytes, by whatever is
+ * least. The refusal of a byte more has its status.
+ */
+static int
+decoded_limit(const struct put *u, uint64_t *max)
+{
+	const struct token *t = &u->p->token;
+	const uint64_t keep = u->p->conf->spool_min_free;
+	const int64_t now = (int64_t)time(NULL);
+	uint64_t rest, day, avail;
+	int status = 413;
+
+	*max = u->p->conf->max_meta_size;
+	rest = quota_rest(t->quota_total, t->used_total);
+	day = quota_rest(t->quota_day, token_used_today(t, now));
+	rest = rest < day ? rest : day;
+	*max = rest < *max ? rest : *max;
+	if (spool_free_bytes(u->p->spool, &avail) == 0) {
+		avail = avail > keep ? avail - keep : 0;
+		if (avail < *max) {
+			*max = avail;
+			status = 507;
+		}
+	}
+	return status;
+}
+
+static int
+decode_plain(struct put *u, struct spool *from, struct spool **plain)
+{
+	uint64_t max;
+	const int over = decoded_limit(u, &max);
+	enum spool_rc rc;
+
+	if ((rc = spool_new(u->p->spool, max, plain)) != SPOOL_OK)
+		return spool_status(u, rc);
+	return decode_body(u, from, max, over == 507 ? SPOOL_FULL : SPOOL_LIMIT,
+	    sink_spool, *plain);
+}
+
+/* Logs, listings, realisations, debug information: stored plain. */
 static int
 put_plain(struct put *u, struct spool *s)
 {
@@ -665,12 +729,7 @@ put_plain(struct put *u, struct spool *s)
 		spool_digest(s, &d);
 		return enter_asset(u, s, &d);
 	}
-	status = spool_status(
-	    u, spool_new(u->p->spool, u->p->conf->max_meta_size, &plain));
-	if (status == 0)
-		status = decode_body(
-		    u, s, u->p->conf->max_meta_size, sink_spool, plain);
-	if (status == 0) {
+	if ((status = decode_plain(u, s, &plain)) == 0) {
 		spool_digest(plain, &d);
 		status = enter_asset(u, plain, &d);
 	}
@@ -781,6 +840,8 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 		return reply_text(u->r, 400,
 		    "%s: FileSize is %" PRIu64 ", but %s has %" PRIu64 " bytes",
 		    u->key.s, ni->file_size, ni->nar.s, nar_size);
+	case INDEX_QUOTA:
+		return over_quota(u);
 	case INDEX_ERROR:
 		break;
 	}
@@ -811,7 +872,8 @@ put_narinfo(struct put *u, struct spool *s)
 	char err[256];
 	int status;
 
-	if ((status = decode_body(u, s, NARINFO_MAX, sink_buf, &text)) != 0)
+	if ((status = decode_body(
+		 u, s, NARINFO_MAX, SPOOL_LIMIT, sink_buf, &text)) != 0)
 		goto out;
 	ni = narinfo_parse(
 	    buf_str(&text), text.len, u->p->conf->store_dir, err, sizeof(err));
@@ -861,7 +923,8 @@ put_cache_info(struct put *u, struct spool *s)
 	struct buf text = BUF_INIT;
 	int status;
 
-	status = decode_body(u, s, CACHE_INFO_MAX, sink_buf, &text);
+	status =
+	    decode_body(u, s, CACHE_INFO_MAX, SPOOL_LIMIT, sink_buf, &text);
 	if (status != 0)
 		goto out;
 	theirs = text.p == NULL ? NULL : store_dir_line(text.p);

@@ -112,4 +112,69 @@ settle
 is "the store has what readers get" \
     "$(cat "$S/store/$hash.narinfo")" "$(served)"
 
+# Quotas -----------------------------------------------------------------------
+# as TOKEN: put as this one from now on.
+as() {
+	SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/$1.netrc")
+}
+cp "$W/netrc" "$W/all.netrc"
+tmpnix token add small --push --quota-total 1M >"$W/small.netrc" 2>&1
+used() {
+	sql "SELECT used_total FROM token WHERE name = 'small'"
+}
+as small
+head -c 60000000 /dev/zero | zstd -q >"$W/zeros.zst"
+# log N FILE [HEADER]: its status in $W/log.N, by a curl of its own.
+log() {
+	curl -q -s -o "$W/log.body.$1" -w '%{http_code}\n' -u ":$SECRET" \
+	    ${3:+-H "$3"} -T "$2" \
+	    "$U/cache/log/$(printf '%032d' "$1")-x.drv" >"$W/log.$1"
+}
+pids=
+for i in 1 2 3 4 5 6 7 8; do
+	log "$i" "$W/zeros.zst" 'Content-Encoding: zstd' &
+	pids="$pids $!"
+done
+innocent zeros
+for i in $pids; do
+	wait "$i"
+done
+is "60 MB of zeros in 2 kB are over a quota of 1 MB" \
+    "$(sort -u "$W"/log.[0-9]*)" 413
+is "nothing of them is there" "$(sql "SELECT count(*) FROM asset
+    WHERE key LIKE 'log/%'") $(used)" '0 0'
+ok "and no file is left" no_bodies
+# At the same time each of these is under the quota, all are not.
+head -c 200000 /dev/urandom >"$W/part"
+pids=
+for i in 1 2 3 4 5 6 7 8 9; do
+	log "$i" "$W/part" &
+	pids="$pids $!"
+done
+for i in $pids; do
+	wait "$i"
+done
+is "pushes at the same time stay under it" \
+    "$(cat "$W"/log.[0-9]* | sort | uniq -c | tr -s ' \n' ' ')" ' 5 201 4 413 '
+is "which is what is there" "$(sql "SELECT sum(size) FROM asset
+    WHERE key LIKE 'log/%'") $(used)" '1000000 1000000'
+is "and of the others nothing" \
+    "$(sql "SELECT count(*) FROM audit WHERE token = 'small'")" 5
+settle
+n=$(grep -l 201 "$W"/log.[0-9]* | head -n 1)
+n=${n##*.}
+for i in 1 2 3; do
+	log "$n" "$W/part"
+	is "the same again" "$(cat "$W/log.$n")" 413
+done
+sql "UPDATE token SET quota_total = 0 WHERE name = 'small'"
+for i in 1 2 3; do
+	log "$n" "$W/part"
+	is "the same again, without a quota" "$(cat "$W/log.$n")" 200
+done
+is "costs nothing" "$(used)" 1000000
+is "and is one row of the log" "$(sql "SELECT count(*) FROM audit
+    WHERE token = 'small' AND what = 'same'")" 1
+as all
+
 e2e_end

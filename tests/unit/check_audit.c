@@ -154,6 +154,10 @@ START_TEST(audit_and_quota)
 	index_audit_next(ix, &a);
 	ck_assert_int_eq(put(KEY, 'a'), INDEX_CREATED);
 	ck_assert_int_eq(put(KEY, 'a'), INDEX_SAME);
+	/* That it is here is noted once a day. */
+	a.time += DAY - 1;
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_SAME);
+	a.time -= DAY - 1;
 	ck_assert_int_eq(put(KEY, 'b'), INDEX_REPLACED);
 	a.time += DAY;
 	a.token = "other";
@@ -187,6 +191,29 @@ START_TEST(audit_and_quota)
 	index_audit_next(ix, NULL);
 	ck_assert_int_eq(put(KEY, 'e'), INDEX_REPLACED);
 	ck_assert_int_eq(find().used_total, 300);
+
+	/* Up to the day's quota and no further; then nothing is entered. */
+	index_audit_next(ix, &a);
+	a.size = 901;
+	ck_assert_int_eq(put(KEY, 'f'), INDEX_QUOTA);
+	ck_assert_int_eq(put(KEY, 'e'), INDEX_SAME);
+	a.size = 900;
+	ck_assert_int_eq(put(KEY, 'f'), INDEX_REPLACED);
+	a.size = 1;
+	ck_assert_int_eq(put(KEY, 'g'), INDEX_QUOTA);
+	/* What is here costs nothing. */
+	ck_assert_int_eq(put(KEY, 'f'), INDEX_SAME);
+	/* The next day, and the rest of all: 1200 are used. */
+	a.size = 1000;
+	for (a.time += DAY; find().used_total < 4200; a.time += DAY)
+		ck_assert_int_eq(
+		    put(KEY, find().used_total / 100 % 20 == 2 ? 'x' : 'y'),
+		    INDEX_REPLACED);
+	a.size = 801;
+	ck_assert_int_eq(put(KEY, 'z'), INDEX_QUOTA);
+	a.size = 800;
+	ck_assert_int_eq(put(KEY, 'z'), INDEX_REPLACED);
+	ck_assert_int_eq(find().used_total, 5000);
 }
 END_TEST
 

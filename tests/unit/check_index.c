@@ -877,7 +877,7 @@ START_TEST(eight_processes_open_a_fresh_index)
 
 	race(8, open_it, codes);
 	ck_assert_int_eq(codes[0], 8);
-	ck_assert_int_eq(ask("PRAGMA user_version"), 5);
+	ck_assert_int_eq(ask("PRAGMA user_version"), 6);
 }
 END_TEST
 

@@ -254,6 +254,8 @@ asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 		snprintf(old, 64, "%s", a->spool);
 		return INDEX_SAME;
 	}
+	if (a->keep && !digest_equal(&row.sha256, &a->sha256))
+		return INDEX_CONFLICT;
 	snprintf(old, 64, "%s", row.spool);
 	return asset_replace(ix, cache, a, now) == 0 ? INDEX_REPLACED
 						     : INDEX_ERROR;

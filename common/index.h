@@ -110,6 +110,7 @@ struct asset_new {
 	struct digest sha256;
 	const char *content_type;
 	const char *spool; /* the committed spool file */
+	bool keep; /* other bytes under the key are kept: INDEX_CONFLICT */
 	bool anew; /* to be stored once more, even if the bytes are the same */
 };
 
@@ -117,7 +118,7 @@ enum index_put {
 	INDEX_CREATED,
 	INDEX_SAME, /* was there with the same bytes: unchanged */
 	INDEX_REPLACED, /* other bytes under the key now, or asset_new's anew */
-	INDEX_CONFLICT, /* narinfo: other meaning; nothing changed */
+	INDEX_CONFLICT, /* narinfo: other meaning; else asset_new's keep */
 	INDEX_NO_NAR, /* narinfo: its NAR is not here */
 	INDEX_BAD_SIZE, /* narinfo: FileSize is not the NAR's */
 	INDEX_QUOTA, /* over its token's quota (index_audit_next) */

@@ -621,7 +621,7 @@ put_asset(struct put *u, struct asset_new *a)
 		a->anew = true;
 		put = index_asset_put(u->p->index, u->p->cache, a, now, old);
 	}
-	if (put == INDEX_SAME || put == INDEX_QUOTA)
+	if (put == INDEX_SAME || put == INDEX_QUOTA || put == INDEX_CONFLICT)
 		spool_remove(u->p->spool, a->spool);
 	else if (put != INDEX_ERROR && old[0] != '\0')
 		spool_retire(u->p->spool, old, now);
@@ -650,11 +650,18 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	a.sha256 = *d;
 	a.content_type = key_content_type(u->key.kind);
 	a.spool = name;
+	/* What no signature vouches for: a bound token adds, and no more. */
+	a.keep = u->p->token.keys[0] != '\0' && u->key.kind != KEY_NAR;
 	audit(u, a.size);
 	if ((put = put_asset(u, &a)) == INDEX_ERROR)
 		return fault(u);
 	if (put == INDEX_QUOTA)
 		return over_quota(u);
+	if (put == INDEX_CONFLICT)
+		return reply_text(u->r, 409,
+		    "%s: it is here with other bytes, which a token that is "
+		    "bound to keys can't replace",
+		    u->key.s);
 	if (u->key.kind == KEY_NAR)
 		submit_nar(u, s);
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
@@ -717,6 +724,21 @@ decode_plain(struct put *u, struct spool *from, struct spool **plain)
 	    sink_spool, *plain);
 }
 
+/* Is there a listing that we made of the verified NAR?  1, 0 or -1. */
+static int
+has_listing(const struct put *u)
+{
+	struct buf text = BUF_INIT;
+	int rc;
+
+	if (u->key.kind != KEY_LS)
+		return 0;
+	rc = index_listing_get(
+	    u->p->index, u->p->cache, u->key.hash_part.s, &text);
+	buf_free(&text);
+	return rc;
+}
+
 /* Logs, listings, realisations, debug information: stored plain. */
 static int
 put_plain(struct put *u, struct spool *s)
@@ -725,6 +747,9 @@ put_plain(struct put *u, struct spool *s)
 	struct digest d;
 	int status;
 
+	/* Its sender is done with it: ours is served. */
+	if ((status = has_listing(u)) != 0)
+		return status == 1 ? reply_empty(u->r, 200) : fault(u);
 	if (u->encoding == ENCODING_NONE) {
 		spool_digest(s, &d);
 		return enter_asset(u, s, &d);

@@ -298,7 +298,10 @@ broken(struct request *r)
 	return reply_text(r, 500, "the server can't read its index");
 }
 
-/* The listing nobody sent: that of the NAR as it was verified. */
+static int read_object(
+    struct reads *rd, struct request *r, const struct key *k);
+
+/* The listing of the NAR as it was verified, before one that was sent. */
 static int
 read_listing(struct reads *rd, struct request *r, const struct key *k)
 {
@@ -309,7 +312,7 @@ read_listing(struct reads *rd, struct request *r, const struct key *k)
 	case 1:
 		return send_text(r, KEY_LS, &text);
 	case 0:
-		return reply_empty(r, 404);
+		return read_object(rd, r, k);
 	default:
 		buf_free(&text);
 		return broken(r);
@@ -349,8 +352,7 @@ read_object(struct reads *rd, struct request *r, const struct key *k)
 		if (found == -1)
 			return broken(r);
 		if (found == 0)
-			return k->kind == KEY_LS ? read_listing(rd, r, k)
-						 : reply_empty(r, 404);
+			return reply_empty(r, 404);
 		status = send_again(rd, r, k, &row) ? reply_empty(r, 404)
 						    : send_row(rd, r, k, &row);
 		saved = errno;
@@ -459,6 +461,8 @@ reads_key(void *state, struct request *r)
 		return send_text(r, KEY_CACHE_INFO, &text);
 	case KEY_NARINFO:
 		return read_narinfo(rd, r, &k);
+	case KEY_LS:
+		return read_listing(rd, r, &k);
 	default:
 		return read_object(rd, r, &k);
 	}

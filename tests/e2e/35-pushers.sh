@@ -177,4 +177,40 @@ is "and is one row of the log" "$(sql "SELECT count(*) FROM audit
     WHERE token = 'small' AND what = 'same'")" 1
 as all
 
+# Other tokens' objects ----------------------------------------------------------
+nix-store --generate-binary-cache-key bound-1 "$W/bound.sk" "$W/bound.pk"
+tmpnix token add bound --push --key "$(cat "$W/bound.pk")" >"$W/bound.netrc" \
+    2>&1
+real=sha256:$(head -c 32 /dev/zero | sha256sum | cut -c 1-64)
+trace=build-trace-v2/$hash-x.drv/out.doi
+debug=debuginfo/$(printf x | sha1sum | cut -c 1-40).debug
+log=log/$hash-x.drv
+echo 'of the owner' >"$W/theirs"
+echo 'of another' >"$W/forged"
+for k in "realisations/$real!out.doi" "$trace" "$debug" "$log"; do
+	as all
+	put "$k" "$W/theirs"
+	is "the owner's ${k%%/*}" "$code" 201
+	as bound
+	put "$k" "$W/forged"
+	is "a token bound to a key does not replace it" "$code" 409
+	put "$k" "$W/theirs"
+	is "but may say the same" "$code" 200
+	is "it is as it was" \
+	    "$(curl -q -s "$U/cache/$k" | cat)" 'of the owner'
+	as all
+	put "$k" "$W/forged"
+	is "a token bound to nothing replaces it" "$code" 200
+done
+as bound
+echo '{"version":1,"root":{"type":"symlink","target":"/forged"}}' \
+    >"$W/forged.ls"
+put "$hash.ls" "$W/forged.ls"
+is "a listing of a verified NAR" "$code" 200
+settle
+ok "is the server's own all the same" sh -c \
+    "curl -q -s '$U/cache/$hash.ls' | grep -q '\"type\":\"regular\"'"
+as all
+innocent objects
+
 e2e_end

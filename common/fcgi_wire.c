@@ -159,6 +159,7 @@ answer_at_exit(void)
 	    cgi_param("REQUEST_URI"));
 	dprintf(STDOUT_FILENO,
 	    "Status: %s\r\nContent-Type: text/plain\r\n"
+	    "X-Content-Type-Options: nosniff\r\n"
 	    "Content-Length: %zu\r\n\r\n%s",
 	    cgi_method_is("PUT") && !check ? "424 Failed Dependency"
 					   : "500 Internal Server Error",

@@ -20,6 +20,7 @@
 struct entry {
 	const struct acceptor *a;
 	struct index *ix;
+	const struct token *token;
 	const struct narinfo *ni;
 	char *why;
 	size_t size;
@@ -75,7 +76,11 @@ verify(const struct entry *e, struct verified *v)
 {
 	const struct key *nar = &e->ni->nar;
 
-	switch (verifier_wait(e->a->verifier, e->ix, nar, WAIT_SECONDS, v)) {
+	const struct verifier_wait w = { .token = e->token->name,
+		.seconds = WAIT_SECONDS,
+		.references = e->a->conf->check_references };
+
+	switch (verifier_wait(e->a->verifier, e->ix, nar, &w, v)) {
 	case VERIFIER_DONE:
 		return compare(e, v);
 	case VERIFIER_NO_NAR:
@@ -166,25 +171,6 @@ check_found(const struct entry *e, const struct buf *refs)
 	return 0;
 }
 
-struct again {
-	const struct entry *e;
-	int status;
-};
-
-static void
-found_again(void *arg, const struct refscan *s)
-{
-	struct again *g = arg;
-	struct buf refs = BUF_INIT;
-
-	if (g->status != 0)
-		return;
-	refscan_copy(s, &refs);
-	g->status = buf_failed(&refs) ? refuse(g->e, 424, "%s", "")
-				      : check_found(g->e, &refs);
-	buf_free(&refs);
-}
-
 /*
  * A path with a content address is left alone: what it holds was fixed before
  * it was made (a .drv holds the names of outputs it does not refer to).
@@ -192,25 +178,25 @@ found_again(void *arg, const struct refscan *s)
 static int
 check_references(const struct entry *e, const struct verified *v)
 {
-	struct again g = { e, 0 };
 	int status;
 
 	if ((status = check_declared(e)) != 0 || v == NULL || e->ni->ca != NULL)
 		return status;
-	if (v->refs_complete)
-		return check_found(e, &v->refs);
-	/* More than are kept: look for them once more, a part at a time. */
-	if (verifier_refs(e->a->verifier, e->ix, &e->ni->nar, found_again,
-		&g) != VERIFIER_DONE)
-		return refuse(e, 424, "%s", "");
-	return g.status;
+	if ((status = check_found(e, &v->refs)) != 0)
+		return status;
+	/* Then not all are declared: a narinfo has no room for so many. */
+	return v->refs_done == REFS_TOO_MANY
+	    ? refuse(e, 400,
+		  "References: the NAR has more than %zu paths in it",
+		  REFSCAN_MAX)
+	    : 0;
 }
 
 int
 accept_narinfo(const struct acceptor *a, struct index *ix,
     const struct token *t, struct narinfo *ni, char *why, size_t size)
 {
-	struct entry e = { a, ix, ni, why, size };
+	struct entry e = { a, ix, t, ni, why, size };
 	struct verified v;
 	const bool verified = a->verifier != NULL;
 	enum ca_rc ca;

@@ -189,6 +189,13 @@ int index_nar_put(struct index *ix, const char *cache, const char *key,
 int index_nar_get(
     struct index *ix, const char *cache, const char *key, struct verified *v);
 
+/*
+ * Call each for the paths that came behind *after (0: all), which is moved on.
+ * -1 too when each returns non-zero.
+ */
+int index_hash_parts(struct index *ix, const char *cache, int64_t *after,
+    int (*each)(const char *hash_part, void *arg), void *arg);
+
 /* The listing of a path's NAR: 1 and appended to text, 0 when there is none. */
 int index_listing_get(struct index *ix, const char *cache,
     const char *hash_part, struct buf *text);

@@ -29,10 +29,12 @@ index_nar_put(struct index *ix, const char *cache, const char *key,
 			index_bind_digest(st, 8, &v->file_hash);
 		sqlite3_bind_blob(
 		    st, 9, buf_str(&v->refs), (int)v->refs.len, SQLITE_STATIC);
-		sqlite3_bind_int64(st, 10, v->refs_complete);
+		sqlite3_bind_int64(st, 10, v->refs_done);
 		if (v->listing.len > 0)
 			index_bind_text(st, 11, v->listing.p);
 	}
+	if (v->verdict == VERDICT_LARGE && v->nar_size > 0)
+		sqlite3_bind_int64(st, 7, (int64_t)v->nar_size);
 	sqlite3_bind_int64(st, 12, now);
 	return index_run(ix, st);
 }
@@ -50,7 +52,7 @@ column_nar(sqlite3_stmt *st, struct verified *v)
 	if (sqlite3_column_blob(st, 6) != NULL)
 		buf_add(&v->refs, sqlite3_column_blob(st, 6),
 		    (size_t)sqlite3_column_bytes(st, 6));
-	v->refs_complete = sqlite3_column_int(st, 7) != 0;
+	v->refs_done = (enum verify_refs)sqlite3_column_int(st, 7);
 	return buf_failed(&v->refs) ? -1 : 1;
 }
 
@@ -71,6 +73,30 @@ index_nar_get(
 	index_done(st);
 	if (rc != 1)
 		verified_clear(v);
+	return rc;
+}
+
+int
+index_hash_parts(struct index *ix, const char *cache, int64_t *after,
+    int (*each)(const char *hash_part, void *arg), void *arg)
+{
+	sqlite3_stmt *st;
+	struct hash_part hp;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_HASH_PARTS)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, *after);
+	while ((rc = db_step(ix->db, st)) == 1) {
+		index_column_text(st, 1, hp.s, sizeof(hp.s));
+		if (each(hp.s, arg) != 0) {
+			rc = -1;
+			break;
+		}
+		*after = sqlite3_column_int64(st, 0);
+	}
+	index_done(st);
 	return rc;
 }
 

@@ -374,6 +374,9 @@ const char *const index_sql[ST_MAX] = {
 	[ST_NAR_GET] =
 	    "SELECT verdict, why, compression, nar_hash, nar_size, file_hash,"
 	    " refs, refs_complete FROM nar WHERE cache = ?1 AND key = ?2",
+	[ST_HASH_PARTS] = "SELECT id, hash_part FROM asset WHERE id > ?2"
+			  " AND hash_part IS NOT NULL AND +cache = ?1"
+			  " ORDER BY id",
 	[ST_LISTING_GET] =
 	    "SELECT n.listing FROM path AS p JOIN nar AS n"
 	    " ON n.cache = p.cache AND n.key = p.nar_key"

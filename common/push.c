@@ -461,12 +461,13 @@ verified(struct put *u, int64_t since)
 {
 	struct verifier *v = u->p->acceptor->verifier;
 	int64_t left = since + ANSWER_SECONDS - (int64_t)time(NULL);
+	struct verifier_wait w = { .token = u->p->token.name };
 	struct verified result;
 
 	if (v == NULL || u->key.kind != KEY_NAR)
 		return 0;
-	switch (verifier_wait(v, u->p->index, &u->key,
-	    left > 1 ? (unsigned int)left : 1, &result)) {
+	w.seconds = left > 1 ? (unsigned int)left : 1;
+	switch (verifier_wait(v, u->p->index, &u->key, &w, &result)) {
 	case VERIFIER_DONE:
 		verified_clear(&result);
 		return 0;
@@ -529,7 +530,8 @@ submit_nar(struct put *u, const struct spool *s)
 	if (v == NULL || (fd = spool_fd(s)) == -1 ||
 	    (fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) == -1)
 		return; /* whoever waits for it has it done */
-	verifier_submit(v, &u->key, fd);
+	verifier_submit(
+	    v, &u->key, fd, u->p->token.name, u->p->conf->check_references);
 }
 
 /* Has the open file fd, which is taken, so many bytes?  -1 is none. */

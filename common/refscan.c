@@ -2,6 +2,7 @@
 
 #include "refscan.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +10,29 @@
 
 /* Twice as many places as entries, so that probing stays short. */
 #define PLACES (2 * REFSCAN_MAX)
+/* The filter in front of a set: 1 MiB, which stays in the processor's cache. */
+#define FILTER_BITS 23
+#define NOT_A_DIGIT 0xff
+
+/* A hash part as the number it is: the last character is the lowest digit. */
+struct window {
+	uint64_t low;
+	uint64_t middle;
+	uint32_t high;
+};
+
+struct refset {
+	pthread_rwlock_t lock;
+	uint64_t filter[((size_t)1 << FILTER_BITS) / 64];
+	uint64_t *print; /* of each, hashed to its place; 0: empty */
+	size_t places; /* a power of 2, or 0 */
+	size_t n;
+};
 
 struct refscan {
-	void (*full)(void *arg, const struct refscan *s);
-	void *arg;
+	struct refset *set;
 	bool dropped;
-	bool alphabet[256];
+	uint8_t digit[256];
 	unsigned char tail[HASH_PART_LEN - 1]; /* the end of what went by */
 	size_t tail_len;
 	size_t n;
@@ -24,18 +42,138 @@ struct refscan {
 
 static const uint8_t zeros[REFSCAN_BYTES];
 
+static void
+digits(uint8_t digit[256])
+{
+	static const char alphabet[] = "0123456789abcdfghijklmnpqrsvwxyz";
+	uint8_t i;
+
+	memset(digit, NOT_A_DIGIT, 256);
+	for (i = 0; i < 32; i++)
+		digit[(unsigned char)alphabet[i]] = i;
+}
+
+/* One character more, the first one goes. */
+static void
+push(struct window *w, uint8_t digit)
+{
+	w->high = w->high << 5 | (uint32_t)(w->middle >> 59);
+	w->middle = w->middle << 5 | w->low >> 59;
+	w->low = w->low << 5 | digit;
+}
+
+static uint64_t
+print_of(const struct window *w)
+{
+	uint64_t h = w->low * UINT64_C(0x9e3779b97f4a7c15);
+
+	h = (h ^ h >> 32 ^ w->middle) * UINT64_C(0xbf58476d1ce4e5b9);
+	h = (h ^ h >> 29 ^ w->high) * UINT64_C(0x94d049bb133111eb);
+	return h == 0 ? 1 : h;
+}
+
+static size_t
+filter_bit(const struct window *w)
+{
+	return (size_t)((w->low ^ w->middle) * UINT64_C(0x9e3779b97f4a7c15) >>
+	    (64 - FILTER_BITS));
+}
+
+/* The place of a print, or the empty one where it would be. */
+static size_t
+place_of(const struct refset *set, uint64_t print)
+{
+	size_t i = (size_t)print & (set->places - 1);
+
+	while (set->print[i] != 0 && set->print[i] != print)
+		i = (i + 1) & (set->places - 1);
+	return i;
+}
+
+static bool
+has(const struct refset *set, const struct window *w)
+{
+	const size_t bit = filter_bit(w);
+
+	return (set->filter[bit / 64] >> bit % 64 & 1) != 0 &&
+	    set->print[place_of(set, print_of(w))] != 0;
+}
+
+struct refset *
+refset_new(void)
+{
+	struct refset *set;
+
+	if ((set = calloc(1, sizeof(*set))) != NULL)
+		pthread_rwlock_init(&set->lock, NULL);
+	return set;
+}
+
+void
+refset_free(struct refset *set)
+{
+	if (set == NULL)
+		return;
+	pthread_rwlock_destroy(&set->lock);
+	free(set->print);
+	free(set);
+}
+
+static int
+grow(struct refset *set)
+{
+	struct refset old = { .print = set->print, .places = set->places };
+	uint64_t *more;
+	size_t i, places = old.places > 0 ? 2 * old.places : 1024;
+
+	if (2 * (set->n + 1) < set->places)
+		return 0;
+	if ((more = calloc(places, sizeof(*more))) == NULL)
+		return -1;
+	set->print = more;
+	set->places = places;
+	for (i = 0; i < old.places; i++)
+		if (old.print[i] != 0)
+			more[place_of(set, old.print[i])] = old.print[i];
+	free(old.print);
+	return 0;
+}
+
+int
+refset_add(struct refset *set, const char *hash_part)
+{
+	struct window w = { 0, 0, 0 };
+	uint8_t digit[256];
+	size_t i, bit;
+	uint64_t print;
+	int rc = -1;
+
+	digits(digit);
+	for (i = 0; i < HASH_PART_LEN; i++)
+		push(&w, digit[(unsigned char)hash_part[i]] & 31);
+	print = print_of(&w);
+	bit = filter_bit(&w);
+	pthread_rwlock_wrlock(&set->lock);
+	if (grow(set) == 0) {
+		i = place_of(set, print);
+		set->n += set->print[i] == 0;
+		set->print[i] = print;
+		set->filter[bit / 64] |= UINT64_C(1) << bit % 64;
+		rc = 0;
+	}
+	pthread_rwlock_unlock(&set->lock);
+	return rc;
+}
+
 struct refscan *
-refscan_new(void (*full)(void *arg, const struct refscan *s), void *arg)
+refscan_new(struct refset *set)
 {
 	struct refscan *s;
-	int c;
 
 	if ((s = calloc(1, sizeof(*s))) == NULL)
 		return NULL;
-	s->full = full;
-	s->arg = arg;
-	for (c = 0; c < 256; c++)
-		s->alphabet[c] = c < 128 && base32_char((char)c);
+	s->set = set;
+	digits(s->digit);
 	return s;
 }
 
@@ -45,21 +183,12 @@ refscan_free(struct refscan *s)
 	free(s);
 }
 
-/* Make room: true when there is some. */
+/* Is there room for one more? */
 static bool
 room(struct refscan *s)
 {
-	if (s->n < REFSCAN_MAX)
-		return true;
-	if (s->full == NULL) {
-		s->dropped = true;
-		return false;
-	}
-	s->full(s->arg, s);
-	memset(s->place, 0, sizeof(s->place));
-	s->zero = false;
-	s->n = 0;
-	return true;
+	s->dropped |= s->n == REFSCAN_MAX;
+	return !s->dropped;
 }
 
 /* HASH_PART_LEN characters of the alphabet. */
@@ -88,12 +217,8 @@ found(struct refscan *s, const unsigned char *p)
 		if (memcmp(s->place[i], zeros, sizeof(b)) == 0)
 			break;
 	}
-	if (s->n == REFSCAN_MAX) {
-		/* The place found is not the one it has in an empty table. */
-		if (room(s))
-			found(s, p);
+	if (!room(s))
 		return;
-	}
 	memcpy(s->place[i], b, sizeof(b));
 	s->n++;
 }
@@ -102,23 +227,25 @@ found(struct refscan *s, const unsigned char *p)
 static void
 scan(struct refscan *s, const unsigned char *p, size_t n)
 {
+	struct window w = { 0, 0, 0 };
 	size_t i = 0, j;
 
 	while (i + HASH_PART_LEN <= n) {
 		for (j = HASH_PART_LEN; j > 0; j--)
-			if (!s->alphabet[p[i + j - 1]])
+			if (s->digit[p[i + j - 1]] == NOT_A_DIGIT)
 				break;
 		if (j > 0) {
 			i += j;
 			continue;
 		}
-		found(s, p + i);
+		for (j = 0; j < HASH_PART_LEN - 1; j++)
+			push(&w, s->digit[p[i++]]);
 		/* One more character, one more window. */
-		for (i++; i + HASH_PART_LEN <= n &&
-		     s->alphabet[p[i + HASH_PART_LEN - 1]];
-		     i++)
-			found(s, p + i);
-		i += HASH_PART_LEN;
+		for (; i < n && s->digit[p[i]] != NOT_A_DIGIT; i++) {
+			push(&w, s->digit[p[i]]);
+			if (has(s->set, &w))
+				found(s, p + i + 1 - HASH_PART_LEN);
+		}
 	}
 }
 
@@ -131,11 +258,13 @@ refscan_add(struct refscan *s, const void *p, size_t n)
 
 	if (n == 0)
 		return;
+	pthread_rwlock_rdlock(&s->set->lock);
 	/* Those that begin in what went by before. */
 	memcpy(seam, s->tail, s->tail_len);
 	memcpy(seam + s->tail_len, u, take);
 	scan(s, seam, s->tail_len + take);
 	scan(s, u, n);
+	pthread_rwlock_unlock(&s->set->lock);
 	/* The last 31 bytes of all. */
 	if (n >= sizeof(s->tail)) {
 		memcpy(s->tail, u + n - sizeof(s->tail), sizeof(s->tail));

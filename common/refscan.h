@@ -1,12 +1,11 @@
 /*
- * Scan a stream for what may be hash parts of store paths: any 32 characters
+ * Scan a stream for the hash parts of store paths that are known: 32 characters
  * in a row of Nix's base 32, as Nix itself finds references
  * (src/libstore/references.cc).
  *
- * Which of these are hash parts can be said only by who knows the paths, and
- * mostly later: so they are collected, each once, REFSCAN_MAX of them at most.
- * A text of digits has one at every byte; what to do when the room is used up
- * is up to the caller.
+ * A struct refset holds what is known, some 20 bytes a path; any thread may use
+ * it at any time.  A hostile text is tested at every byte, which costs little
+ * more than any other; only what is found is kept.
  *
  * No I/O; a struct refscan belongs to one thread.
  */
@@ -20,27 +19,33 @@
 #include "buf.h"
 #include "storepath.h"
 
+/* Hash parts kept of a scan. */
 #define REFSCAN_MAX ((size_t)8192)
 /* A hash part in binary. */
 #define REFSCAN_BYTES 20
 
+struct refset;
+
+struct refset *refset_new(void);
+void refset_free(struct refset *set);
+/* 0, or -1 without memory. */
+int refset_add(struct refset *set, const char *hash_part);
+
 struct refscan;
 
-/*
- * full (NULL: drop all further ones, refscan_complete says so) is called when
- * there is no more room; it reads them by refscan_copy.  They are forgotten
- * afterwards.  NULL without memory.
- */
-struct refscan *refscan_new(
-    void (*full)(void *arg, const struct refscan *s), void *arg);
+/* Look for those in set, which stays the caller's; NULL without memory. */
+struct refscan *refscan_new(struct refset *set);
 void refscan_free(struct refscan *s);
 
 void refscan_add(struct refscan *s, const void *p, size_t n);
 
-/* Append those collected, REFSCAN_BYTES each. */
+/*
+ * Append those that were found, REFSCAN_BYTES each.  One in 2^40 or so is none
+ * of the set's.
+ */
 void refscan_copy(const struct refscan *s, struct buf *out);
 
-/* Were none dropped? */
+/* Were there no more than REFSCAN_MAX? */
 bool refscan_complete(const struct refscan *s);
 
 /* The i-th of those that refscan_copy wrote, as text. */

@@ -125,6 +125,8 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 static enum asset_rc
 have_verified(struct relay *re, struct index *ix, struct item *it)
 {
+	const struct verifier_wait w = { .token = "",
+		.seconds = VERIFY_SECONDS };
 	struct verified result;
 	struct key k;
 
@@ -132,7 +134,7 @@ have_verified(struct relay *re, struct index *ix, struct item *it)
 	    key_parse(it->row.key, strlen(it->row.key), &k) == -1 ||
 	    k.kind != KEY_NAR)
 		return ASSET_OK;
-	switch (verifier_wait(re->verifier, ix, &k, VERIFY_SECONDS, &result)) {
+	switch (verifier_wait(re->verifier, ix, &k, &w, &result)) {
 	case VERIFIER_DONE:
 		verified_clear(&result);
 		return ASSET_OK;

@@ -15,16 +15,27 @@
 #include "log.h"
 
 /* Open files that wait for a thread. */
-#define JOBS_MAX 128
+#define JOBS_MAX 256
 /* The brotli decoder keeps its tables on the stack; the rest asks for less. */
 #define STACK_BYTES ((size_t)1 << 20)
 
 enum job_state { JOB_WAITING, JOB_RUNNING };
 
+/* Those who have jobs. */
+struct turn {
+	struct turn *next;
+	char token[TOKEN_NAME_MAX + 1];
+	size_t njobs;
+	size_t running;
+	uint64_t last; /* when it last had its turn */
+};
+
 struct job {
 	struct job *next;
+	struct turn *turn;
 	struct key key;
 	int fd;
+	bool references;
 	enum job_state state;
 };
 
@@ -37,14 +48,50 @@ struct verifier {
 	pthread_mutex_t mutex;
 	pthread_cond_t work; /* there is a job, or it is time to stop */
 	pthread_cond_t done; /* a job has left the list */
-	struct job *jobs; /* waiting and running, the next one first */
+	struct job *jobs; /* waiting and running; of a token the next first */
 	size_t njobs;
+	size_t running;
+	struct turn *turns;
+	uint64_t clock; /* of turns */
+	pthread_mutex_t knowing; /* for what follows */
+	struct refset *known; /* paths; NULL until references are wanted */
+	int64_t known_to;
 	atomic_bool stopping;
 	size_t nthreads;
 	pthread_t threads[];
 };
 
 /* The list, with the mutex held ------------------------------------------ */
+
+static struct turn *
+get_turn(struct verifier *v, const char *token)
+{
+	struct turn *t;
+
+	for (t = v->turns; t != NULL; t = t->next)
+		if (strcmp(t->token, token) == 0)
+			return t;
+	if ((t = calloc(1, sizeof(*t))) == NULL)
+		return NULL;
+	snprintf(t->token, sizeof(t->token), "%s", token);
+	t->next = v->turns;
+	v->turns = t;
+	return t;
+}
+
+/* A token without jobs is forgotten. */
+static void
+put_turn(struct verifier *v, struct turn *turn)
+{
+	struct turn **at;
+
+	if (turn->njobs > 0)
+		return;
+	for (at = &v->turns; *at != turn; at = &(*at)->next)
+		;
+	*at = turn->next;
+	free(turn);
+}
 
 static struct job *
 find_job(struct verifier *v, const char *key)
@@ -57,15 +104,39 @@ find_job(struct verifier *v, const char *key)
 	return j;
 }
 
-static struct job **
-waiting_job(struct verifier *v)
+/* The token with the fewest running goes, of these the one that had its turn
+ * longest ago. */
+static bool
+is_before(const struct turn *a, const struct turn *b)
 {
-	struct job **at;
+	return a->running != b->running ? a->running < b->running
+					: a->last < b->last;
+}
 
-	for (at = &v->jobs; *at != NULL; at = &(*at)->next)
-		if ((*at)->state == JOB_WAITING)
-			break;
-	return at;
+/* The job whose turn it is, or NULL. */
+static struct job *
+next_job(struct verifier *v)
+{
+	struct job *j, *next = NULL;
+
+	for (j = v->jobs; j != NULL; j = j->next)
+		if (j->state == JOB_WAITING &&
+		    (next == NULL || is_before(j->turn, next->turn)))
+			next = j;
+	/* The last thread is for those of whom none runs. */
+	if (next != NULL && v->running >= v->conf->verify_workers &&
+	    next->turn->running > 0)
+		return NULL;
+	return next;
+}
+
+static void
+start_job(struct verifier *v, struct job *job)
+{
+	job->state = JOB_RUNNING;
+	job->turn->running++;
+	job->turn->last = ++v->clock;
+	v->running++;
 }
 
 static void
@@ -77,12 +148,21 @@ remove_job(struct verifier *v, struct job *job)
 		;
 	*at = job->next;
 	v->njobs--;
+	job->turn->njobs--;
+	if (job->state == JOB_RUNNING) {
+		job->turn->running--;
+		v->running--;
+	}
+	put_turn(v, job->turn);
 	close(job->fd);
 	free(job);
 	pthread_cond_broadcast(&v->done);
+	/* Another's turn may have come. */
+	pthread_cond_broadcast(&v->work);
 }
 
-/* To the head of the list: somebody waits for it. */
+/* To the head of the list: somebody waits for it.  Before other tokens' it
+ * does not come. */
 static void
 hurry(struct verifier *v, struct job *job)
 {
@@ -95,36 +175,72 @@ hurry(struct verifier *v, struct job *job)
 	v->jobs = job;
 }
 
-/* Add a job for fd, which is taken, unless there is one for its key. */
+/* Add a job for fd, which is taken, unless there is one for its key; at most
+ * max in all, and a quarter of that of a token. */
 static void
-add_job(struct verifier *v, const struct key *k, int fd, size_t max)
+add_job(struct verifier *v, const struct key *k, int fd, const char *token,
+    bool references, size_t max)
 {
+	struct turn *turn = NULL;
 	struct job *job, **at;
 
 	if (find_job(v, k->s) != NULL || v->njobs >= max ||
+	    (turn = get_turn(v, token)) == NULL || turn->njobs >= max / 4 ||
 	    (job = calloc(1, sizeof(*job))) == NULL) {
+		if (turn != NULL)
+			put_turn(v, turn);
 		close(fd);
 		return;
 	}
+	job->turn = turn;
+	turn->njobs++;
 	job->key = *k;
 	job->fd = fd;
+	job->references = references;
 	for (at = &v->jobs; *at != NULL; at = &(*at)->next)
 		;
 	*at = job;
 	v->njobs++;
-	pthread_cond_signal(&v->work);
+	pthread_cond_broadcast(&v->work);
 }
 
 /* The threads -------------------------------------------------------------- */
 
+static int
+know(const char *hash_part, void *arg)
+{
+	return refset_add(arg, hash_part);
+}
+
+/* The paths that are here by now; NULL when that can't be told. */
+static struct refset *
+known_paths(struct verifier *v, struct index *ix)
+{
+	struct refset *known = NULL;
+
+	pthread_mutex_lock(&v->knowing);
+	if (v->known == NULL)
+		v->known = refset_new();
+	if (v->known != NULL &&
+	    index_hash_parts(ix, v->cache, &v->known_to, know, v->known) == 0)
+		known = v->known;
+	pthread_mutex_unlock(&v->knowing);
+	return known;
+}
+
 static void
 run_job(struct verifier *v, struct index *ix, const struct job *job)
 {
+	struct verify_how how = { .max = atomic_load(&v->max_nar_size),
+		.cpu_ms = VERIFY_CPU_MS,
+		.free_bytes = VERIFY_FREE,
+		.stop = &v->stopping };
 	struct verified result;
 
+	if (job->references && (how.refs = known_paths(v, ix)) == NULL)
+		return;
 	if (lseek(job->fd, 0, SEEK_SET) == -1 ||
-	    verify_nar(job->fd, &job->key, atomic_load(&v->max_nar_size),
-		&v->stopping, &result) == -1) {
+	    verify_nar(job->fd, &job->key, &how, &result) == -1) {
 		if (!atomic_load(&v->stopping))
 			log_warnx("verify %s: it can't be read, or there is no "
 				  "memory: it is tried again when somebody "
@@ -148,7 +264,7 @@ work(void *arg)
 
 	pthread_mutex_lock(&v->mutex);
 	while (!atomic_load(&v->stopping)) {
-		if ((job = *waiting_job(v)) == NULL) {
+		if ((job = next_job(v)) == NULL) {
 			if (worked) {
 				/* Unpacking took most of what we ever had. */
 				worked = false;
@@ -161,7 +277,7 @@ work(void *arg)
 			continue;
 		}
 		worked = true;
-		job->state = JOB_RUNNING;
+		start_job(v, job);
 		pthread_mutex_unlock(&v->mutex);
 		/*
 		 * A result that a power cut takes is found again: no fsync of
@@ -183,7 +299,7 @@ struct verifier *
 verifier_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool)
 {
-	const size_t n = (size_t)conf->verify_workers;
+	const size_t n = (size_t)conf->verify_workers + 1;
 	pthread_condattr_t clock;
 	pthread_attr_t attr;
 	struct verifier *v;
@@ -196,6 +312,7 @@ verifier_start(const struct conf *conf, const char *cache,
 	v->spool = spool;
 	verifier_set_max(v, conf->max_nar_size);
 	pthread_mutex_init(&v->mutex, NULL);
+	pthread_mutex_init(&v->knowing, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&v->work, NULL);
@@ -249,6 +366,8 @@ verifier_stop(struct verifier *v)
 	pthread_cond_destroy(&v->work);
 	pthread_cond_destroy(&v->done);
 	pthread_mutex_destroy(&v->mutex);
+	pthread_mutex_destroy(&v->knowing);
+	refset_free(v->known);
 	free(v);
 }
 
@@ -256,10 +375,11 @@ verifier_stop(struct verifier *v)
  */
 
 void
-verifier_submit(struct verifier *v, const struct key *k, int fd)
+verifier_submit(struct verifier *v, const struct key *k, int fd,
+    const char *token, bool references)
 {
 	pthread_mutex_lock(&v->mutex);
-	add_job(v, k, fd, JOBS_MAX);
+	add_job(v, k, fd, token, references, JOBS_MAX);
 	pthread_mutex_unlock(&v->mutex);
 }
 
@@ -322,20 +442,42 @@ wait_job(struct verifier *v, const char *key, const struct timespec *until)
 	return job == NULL ? 0 : -1;
 }
 
+/*
+ * What the index has: as index_nar_get.  0 as well when more is asked for now:
+ * references, or a larger NAR than was allowed.
+ */
+static int
+get_result(struct verifier *v, struct index *ix, const struct key *k,
+    bool references, struct verified *out)
+{
+	int rc = index_nar_get(ix, v->cache, k->s, out);
+
+	if (rc != 1)
+		return rc;
+	if ((out->verdict == VERDICT_GOOD && references &&
+		out->refs_done == REFS_NOT_LOOKED_FOR) ||
+	    (out->verdict == VERDICT_LARGE && out->nar_size > 0 &&
+		out->nar_size < atomic_load(&v->max_nar_size))) {
+		verified_clear(out);
+		return 0;
+	}
+	return 1;
+}
+
 enum verifier_rc
 verifier_wait(struct verifier *v, struct index *ix, const struct key *k,
-    unsigned int timeout, struct verified *out)
+    const struct verifier_wait *w, struct verified *out)
 {
 	struct timespec until;
 	enum verifier_rc rc;
 	int tries, fd;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout;
+	until.tv_sec += w->seconds;
 	for (tries = 0; tries < 2; tries++) {
 		if (wait_job(v, k->s, &until) == -1)
 			return VERIFIER_SLOW;
-		switch (index_nar_get(ix, v->cache, k->s, out)) {
+		switch (get_result(v, ix, k, w->references, out)) {
 		case 1:
 			return VERIFIER_DONE;
 		case 0:
@@ -349,24 +491,8 @@ verifier_wait(struct verifier *v, struct index *ix, const struct key *k,
 		if ((rc = open_nar(v, ix, k, &fd)) != VERIFIER_DONE)
 			return rc;
 		pthread_mutex_lock(&v->mutex);
-		add_job(v, k, fd, SIZE_MAX);
+		add_job(v, k, fd, w->token, w->references, SIZE_MAX);
 		pthread_mutex_unlock(&v->mutex);
 	}
 	return VERIFIER_ERROR;
-}
-
-enum verifier_rc
-verifier_refs(struct verifier *v, struct index *ix, const struct key *k,
-    void (*seen)(void *arg, const struct refscan *s), void *arg)
-{
-	enum verifier_rc rc;
-	int fd;
-
-	if ((rc = open_nar(v, ix, k, &fd)) != VERIFIER_DONE)
-		return rc;
-	if (verify_refs(fd, k, atomic_load(&v->max_nar_size), &v->stopping,
-		seen, arg) == -1)
-		rc = VERIFIER_ERROR;
-	close(fd);
-	return rc;
 }

@@ -6,8 +6,15 @@
  * others; a NAR without one (the process died before, or it came while only
  * its file was checked) is verified when somebody waits for it.
  *
+ * Fairness: tokens take turns.  The jobs of one that sends much wait for each
+ * other: verify_workers run at once, and one more for a token that has none
+ * running, so that nobody waits for what another has begun.
+ *
+ * References are looked for among the paths that are here when a NAR is read.
+ *
  * Memory: each thread takes what verify.h says; a job waiting is an open file,
- * JOBS_MAX of them at most, after which NARs are left to those who wait.
+ * JOBS_MAX of them at most, a quarter of that of a token, after which NARs are
+ * left to those who wait.
  */
 #ifndef VERIFIER_H
 #define VERIFIER_H
@@ -21,7 +28,7 @@
 
 struct verifier;
 
-/* Start conf->verify_workers threads; NULL on failure (logged). */
+/* Start conf->verify_workers threads and one; NULL on failure (logged). */
 struct verifier *verifier_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool);
 
@@ -37,10 +44,12 @@ void verifier_interrupt(struct verifier *v);
 void verifier_stop(struct verifier *v);
 
 /*
- * The NAR k is complete in the file fd, which is taken, and its asset is in
- * the index.  Any thread.
+ * The NAR k, sent with this token, is complete in the file fd, which is taken,
+ * and its asset is in the index.  references: they are looked for as well.  Any
+ * thread.
  */
-void verifier_submit(struct verifier *v, const struct key *k, int fd);
+void verifier_submit(struct verifier *v, const struct key *k, int fd,
+    const char *token, bool references);
 
 enum verifier_rc {
 	VERIFIER_DONE, /* *out is the result, to be cleared */
@@ -50,19 +59,14 @@ enum verifier_rc {
 	VERIFIER_ERROR, /* our fault (logged) */
 };
 
-/*
- * What is known of the NAR k; wait up to timeout seconds for it.  ix is the
- * calling thread's.
- */
-enum verifier_rc verifier_wait(struct verifier *v, struct index *ix,
-    const struct key *k, unsigned int timeout, struct verified *out);
+struct verifier_wait {
+	const char *token; /* whose turn it is when it is done now; "" */
+	unsigned int seconds; /* the longest wait */
+	bool references; /* they must have been looked for */
+};
 
-/*
- * Read the NAR k once more and call seen with all hash parts in it, see
- * verify_refs; in the calling thread.
- */
-enum verifier_rc verifier_refs(struct verifier *v, struct index *ix,
-    const struct key *k, void (*seen)(void *arg, const struct refscan *s),
-    void *arg);
+/* What is known of the NAR k; wait for it.  ix is the calling thread's. */
+enum verifier_rc verifier_wait(struct verifier *v, struct index *ix,
+    const struct key *k, const struct verifier_wait *w, struct verified *out);
 
 #endif

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "decode.h"
 #include "nar.h"
 
@@ -87,37 +89,80 @@ say(struct verified *v, enum verdict verdict, const char *why)
 	snprintf(v->why, sizeof(v->why), "%s", why);
 }
 
+/* What is left of a NAR's allowance. */
+struct budget {
+	uint64_t max;
+	uint64_t expanded;
+	int64_t cpu_end;
+};
+
+static void
+budget_set(struct budget *b, int fd, const struct verify_how *how)
+{
+	uint64_t sent = 0;
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size > 0)
+		sent = (uint64_t)st.st_size;
+	b->max = how->max;
+	b->expanded = sent < (UINT64_MAX - how->free_bytes) / VERIFY_RATIO
+	    ? sent * VERIFY_RATIO + how->free_bytes
+	    : UINT64_MAX;
+	b->cpu_end = clock_cpu_ms() + how->cpu_ms +
+	    (int64_t)(sent >> 20) * VERIFY_CPU_GIB_MS / 1024;
+}
+
+/* n bytes more: is that too much?  *v says so. */
+static bool
+over(const struct budget *b, uint64_t n, struct verified *v)
+{
+	if (n > b->max - v->nar_size) {
+		v->verdict = VERDICT_LARGE;
+		snprintf(v->why, sizeof(v->why),
+		    "it is over max_nar_size, %" PRIu64 " bytes, when unpacked",
+		    b->max);
+		v->nar_size = b->max;
+		return true;
+	}
+	if (n > b->expanded - v->nar_size)
+		say(v, VERDICT_LARGE,
+		    "it unpacks to too many times what was sent");
+	else if (clock_cpu_ms() >= b->cpu_end)
+		say(v, VERDICT_LARGE,
+		    "it takes too long to unpack for what was sent");
+	else
+		return false;
+	v->nar_size = 0;
+	return true;
+}
+
 /* Everything of the decoded stream: 0 with a verdict, or -1. */
 static int
-read_all(
-    struct work *w, uint64_t max, const atomic_bool *stop, struct verified *v)
+read_all(struct work *w, const struct budget *b, const atomic_bool *stop,
+    struct verified *v)
 {
 	ssize_t n;
 
 	while ((n = decode_read(w->decode, w->chunk, CHUNK)) > 0) {
 		if (atomic_load(stop))
 			return -1;
-		if ((uint64_t)n > max - v->nar_size) {
-			v->verdict = VERDICT_LARGE;
-			snprintf(v->why, sizeof(v->why),
-			    "it is over max_nar_size, %" PRIu64
-			    " bytes, when unpacked",
-			    max);
+		if (over(b, (uint64_t)n, v))
 			return 0;
-		}
 		v->nar_size += (uint64_t)n;
 		if (nar_add(w->nar, w->chunk, (size_t)n) == -1)
 			break;
 		hash_add(w->hash, w->chunk, (size_t)n);
-		refscan_add(w->refs, w->chunk, (size_t)n);
+		if (w->refs != NULL)
+			refscan_add(w->refs, w->chunk, (size_t)n);
 	}
 	if (n == -1 && decode_unknown(w->decode))
 		return -1;
-	if (n == -1)
+	if (n == -1) {
 		say(v,
 		    decode_too_large(w->decode) ? VERDICT_LARGE : VERDICT_BAD,
 		    decode_error(w->decode));
-	else if (nar_end(w->nar) == -1)
+		v->nar_size = 0;
+	} else if (nar_end(w->nar) == -1)
 		say(v, VERDICT_BAD, nar_error(w->nar));
 	return 0;
 }
@@ -134,20 +179,22 @@ work_new(struct work *w, int fd, const struct format *f, struct buf *listing)
 }
 
 int
-verify_nar(int fd, const struct key *k, uint64_t max, const atomic_bool *stop,
+verify_nar(int fd, const struct key *k, const struct verify_how *how,
     struct verified *v)
 {
 	const struct format *f = find_format(fd, k);
 	struct work w = { .decode = NULL };
+	struct budget budget;
 	int rc = -1;
 
 	memset(v, 0, sizeof(*v));
 	v->listing.max = VERIFY_LISTING_MAX;
 	snprintf(v->compression, sizeof(v->compression), "%s", f->compression);
 	if (work_new(&w, fd, f, &v->listing) == -1 ||
-	    (w.refs = refscan_new(NULL, NULL)) == NULL)
+	    (how->refs != NULL && (w.refs = refscan_new(how->refs)) == NULL))
 		goto out;
-	if (read_all(&w, max, stop, v) == -1)
+	budget_set(&budget, fd, how);
+	if (read_all(&w, &budget, how->stop, v) == -1)
 		goto out;
 	if (v->verdict != VERDICT_GOOD || buf_failed(&v->listing))
 		buf_free(&v->listing);
@@ -155,8 +202,11 @@ verify_nar(int fd, const struct key *k, uint64_t max, const atomic_bool *stop,
 		hash_final(w.hash, &v->nar_hash);
 		hash_final(w.file, &v->file_hash);
 		v->is_file = nar_root(w.nar) == NAR_FILE;
-		refscan_copy(w.refs, &v->refs);
-		v->refs_complete = refscan_complete(w.refs);
+		if (w.refs != NULL) {
+			refscan_copy(w.refs, &v->refs);
+			v->refs_done = refscan_complete(w.refs) ? REFS_FOUND
+								: REFS_TOO_MANY;
+		}
 		if (buf_failed(&v->refs))
 			goto out;
 	}
@@ -165,25 +215,5 @@ out:
 	work_free(&w);
 	if (rc == -1)
 		verified_clear(v);
-	return rc;
-}
-
-int
-verify_refs(int fd, const struct key *k, uint64_t max, const atomic_bool *stop,
-    void (*seen)(void *arg, const struct refscan *s), void *arg)
-{
-	struct work w = { .decode = NULL };
-	struct verified v = { .verdict = VERDICT_GOOD };
-	int rc = -1;
-
-	if (work_new(&w, fd, find_format(fd, k), NULL) == -1 ||
-	    (w.refs = refscan_new(seen, arg)) == NULL)
-		goto out;
-	if (read_all(&w, max, stop, &v) == -1 || v.verdict != VERDICT_GOOD)
-		goto out;
-	seen(arg, w.refs);
-	rc = 0;
-out:
-	work_free(&w);
 	return rc;
 }

@@ -31,36 +31,56 @@ enum verdict {
 	VERDICT_LARGE, /* over the limit, or takes too much memory */
 };
 
+/* As the index keeps it. */
+enum verify_refs {
+	REFS_NOT_LOOKED_FOR,
+	REFS_FOUND, /* all there are */
+	REFS_TOO_MANY, /* refs has some of them */
+};
+
 struct verified {
 	enum verdict verdict;
 	char why[VERIFY_WHY_MAX]; /* "" when good */
 	char compression[16]; /* what it is, as Nix calls it */
 	/* The rest of a good one only. */
 	struct digest nar_hash;
-	uint64_t nar_size;
+	uint64_t
+	    nar_size; /* VERDICT_LARGE: the max_nar_size it is over, or 0 */
 	bool is_file; /* one regular file, not executable */
 	struct digest file_hash; /* of its contents */
 	struct buf listing; /* "" when there is none */
 	struct buf refs; /* by refscan_copy */
-	bool refs_complete; /* none were dropped */
+	enum verify_refs refs_done;
 };
 
 void verified_clear(struct verified *v);
 
 /*
- * Read the file fd, a NAR with the key k, from its current offset.  At most
- * max bytes of NAR are taken.  0 with *v filled, to be cleared; -1 when it
- * could not be told: fd could not be read, no memory, or *stop was set.
+ * What a NAR may take.  A processor's time: VERIFY_CPU_MS and VERIFY_CPU_GIB_MS
+ * for each GiB of its file; a slow bzip2 with its hashes takes half of that.
+ * Bytes when unpacked: max, and VERIFY_FREE besides VERIFY_RATIO times the
+ * file's.  The image of an empty disk is that of zeros: xz makes a 7000th of
+ * them.
  */
-int verify_nar(int fd, const struct key *k, uint64_t max,
-    const atomic_bool *stop, struct verified *v);
+#define VERIFY_CPU_MS ((int64_t)60000)
+#define VERIFY_CPU_GIB_MS ((int64_t)240000)
+#define VERIFY_RATIO ((uint64_t)10000)
+#define VERIFY_FREE ((uint64_t)4 << 30)
+
+struct verify_how {
+	uint64_t max; /* max_nar_size */
+	int64_t cpu_ms; /* VERIFY_CPU_MS; less in tests */
+	uint64_t free_bytes; /* VERIFY_FREE; less in tests */
+	struct refset *refs; /* to be looked for; NULL: not looked for */
+	const atomic_bool *stop;
+};
 
 /*
- * The same once more for the hash parts alone: seen is called with all of
- * them, in parts (read them by refscan_copy).
+ * Read the file fd, a NAR with the key k, from its current offset.  0 with *v
+ * filled, to be cleared; -1 when it could not be told: fd could not be read, no
+ * memory, or *how->stop was set.
  */
-int verify_refs(int fd, const struct key *k, uint64_t max,
-    const atomic_bool *stop, void (*seen)(void *arg, const struct refscan *s),
-    void *arg);
+int verify_nar(int fd, const struct key *k, const struct verify_how *how,
+    struct verified *v);
 
 #endif

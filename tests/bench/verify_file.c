@@ -13,6 +13,10 @@ int
 main(int argc, char *argv[])
 {
 	static const atomic_bool never = false;
+	const struct verify_how how = { .max = INT64_MAX,
+		.cpu_ms = INT32_MAX,
+		.free_bytes = INT64_MAX,
+		.stop = &never };
 	char hash[DIGEST_BASE32 + 1];
 	struct timespec a, b;
 	struct verified v;
@@ -26,7 +30,7 @@ main(int argc, char *argv[])
 		return 2;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &a);
-	if (verify_nar(fd, &k, INT64_MAX, &never, &v) == -1)
+	if (verify_nar(fd, &k, &how, &v) == -1)
 		return 1;
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	if (v.verdict != VERDICT_GOOD) {

@@ -52,7 +52,7 @@ good(struct verified *v)
 	memset(v->file_hash.b, 2, DIGEST_BYTES);
 	v->nar_size = 216;
 	v->is_file = true;
-	v->refs_complete = true;
+	v->refs_done = REFS_FOUND;
 	buf_add(&v->refs, "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb", 40);
 	buf_adds(&v->listing, "{}");
 }
@@ -73,7 +73,7 @@ START_TEST(verdicts)
 	ck_assert(digest_equal(&got.nar_hash, &v.nar_hash));
 	ck_assert(got.is_file && digest_equal(&got.file_hash, &v.file_hash));
 	ck_assert_uint_eq(got.nar_size, 216);
-	ck_assert(got.refs_complete);
+	ck_assert_int_eq(got.refs_done, REFS_FOUND);
 	ck_assert_uint_eq(got.refs.len, 40);
 	ck_assert_mem_eq(got.refs.p, v.refs.p, 40);
 	verified_clear(&got);

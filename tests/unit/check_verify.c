@@ -59,14 +59,24 @@ make_key(const char *file, struct key *k)
 	ck_assert_int_eq(key_parse(text, strlen(text), k), 0);
 }
 
+static struct verify_how
+how(uint64_t max)
+{
+	return (struct verify_how) { .max = max,
+		.cpu_ms = VERIFY_CPU_MS,
+		.free_bytes = VERIFY_FREE,
+		.stop = &never };
+}
+
 static void
 verify_tree(const char *file, const char *as, uint64_t max, struct verified *v)
 {
+	const struct verify_how h = how(max);
 	struct key k;
 	int fd = open_tree(file);
 
 	make_key(as, &k);
-	ck_assert_int_eq(verify_nar(fd, &k, max, &never, v), 0);
+	ck_assert_int_eq(verify_nar(fd, &k, &h, v), 0);
 	close(fd);
 }
 
@@ -83,7 +93,7 @@ START_TEST(every_compression)
 	ck_assert_str_eq(hash, TREE_HASH);
 	ck_assert_uint_eq(v.nar_size, TREE_SIZE);
 	ck_assert(!v.is_file);
-	ck_assert(v.refs_complete);
+	ck_assert_int_eq(v.refs_done, REFS_NOT_LOOKED_FOR);
 	ck_assert_uint_eq(v.refs.len, 0);
 	ck_assert_ptr_nonnull(strstr(v.listing.p, "\"run\":{\"type\":"));
 	verified_clear(&v);
@@ -97,8 +107,40 @@ START_TEST(a_byte_over_the_limit)
 	verify_tree(trees[_i].file, trees[_i].file, TREE_SIZE - 1, &v);
 	ck_assert_int_eq(v.verdict, VERDICT_LARGE);
 	ck_assert_ptr_nonnull(strstr(v.why, "max_nar_size"));
+	ck_assert_uint_eq(v.nar_size, TREE_SIZE - 1);
 	ck_assert_ptr_null(v.listing.p);
 	verified_clear(&v);
+}
+END_TEST
+
+/* A NAR has its time and its bytes by what was sent; these have none. */
+START_TEST(over_the_budget)
+{
+	static const struct {
+		int64_t cpu_ms;
+		uint64_t free_bytes;
+		const char *why;
+	} rows[] = {
+		{ -1000000, VERIFY_FREE, "it takes too long" },
+		{ VERIFY_CPU_MS, 0, NULL },
+	};
+	struct verify_how h = how(TREE_SIZE);
+	struct verified v;
+	struct key k;
+	int fd = open_tree("xz.nar.xz");
+
+	make_key("xz.nar.xz", &k);
+	h.cpu_ms = rows[_i].cpu_ms;
+	h.free_bytes = rows[_i].free_bytes;
+	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), 0);
+	if (rows[_i].why != NULL) {
+		ck_assert_int_eq(v.verdict, VERDICT_LARGE);
+		ck_assert_ptr_nonnull(strstr(v.why, rows[_i].why));
+		ck_assert_uint_eq(v.nar_size, 0);
+	} else
+		ck_assert_int_eq(v.verdict, VERDICT_GOOD);
+	verified_clear(&v);
+	close(fd);
 }
 END_TEST
 
@@ -121,12 +163,14 @@ END_TEST
 
 START_TEST(told_to_stop)
 {
+	struct verify_how h = how(TREE_SIZE);
 	struct verified v;
 	struct key k;
 	int fd = open_tree("xz.nar.xz");
 
 	make_key("xz.nar.xz", &k);
-	ck_assert_int_eq(verify_nar(fd, &k, TREE_SIZE, &at_once, &v), -1);
+	h.stop = &at_once;
+	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), -1);
 	ck_assert_ptr_null(v.listing.p);
 	close(fd);
 }
@@ -135,13 +179,14 @@ END_TEST
 /* An error of reading is no verdict: this file can be written only. */
 START_TEST(unreadable)
 {
+	const struct verify_how h = how(TREE_SIZE);
 	struct verified v;
 	struct key k;
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
 	make_key("xz.nar.xz", &k);
-	ck_assert_int_eq(verify_nar(fd, &k, TREE_SIZE, &never, &v), -1);
+	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), -1);
 	close(fd);
 }
 END_TEST
@@ -153,6 +198,7 @@ START_TEST(one_file)
 	    "\0\4\0\0\0\0\0\0\0type\0\0\0\0\7\0\0\0\0\0\0\0regular\0"
 	    "\10\0\0\0\0\0\0\0contents\1\0\0\0\0\0\0\0b\0\0\0\0\0\0\0"
 	    "\1\0\0\0\0\0\0\0)\0\0\0\0\0\0";
+	const struct verify_how h = how(4096);
 	struct verified v;
 	struct digest want;
 	struct key k;
@@ -163,7 +209,7 @@ START_TEST(one_file)
 	ck_assert_int_eq(write(fd, nar, sizeof(nar)), sizeof(nar));
 	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
 	make_key("none.nar", &k);
-	ck_assert_int_eq(verify_nar(fd, &k, 4096, &never, &v), 0);
+	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), 0);
 	ck_assert_str_eq(v.why, "");
 	ck_assert(v.is_file);
 	hash_sha256("b", 1, &want);
@@ -172,7 +218,7 @@ START_TEST(one_file)
 	/* And a byte behind it. */
 	ck_assert_int_eq(pwrite(fd, "", 1, sizeof(nar)), 1);
 	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
-	ck_assert_int_eq(verify_nar(fd, &k, 4096, &never, &v), 0);
+	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), 0);
 	ck_assert_int_eq(v.verdict, VERDICT_BAD);
 	ck_assert_str_eq(v.why, "bytes follow the end");
 	verified_clear(&v);
@@ -186,6 +232,7 @@ END_TEST
 
 #define A "00bgd045z0d4icpbc2yyz4gx48ak44la"
 #define B "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
+#define OTHER "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
 #define ZERO "00000000000000000000000000000000"
 
 static const struct {
@@ -210,12 +257,17 @@ static const struct {
 START_TEST(finds)
 {
 	struct hash_part got[3];
+	struct refset *set = refset_new();
 	struct refscan *s;
 	struct buf b = BUF_INIT;
-	size_t step, at, len, n = strlen(scans[_i].text), i;
+	size_t step, at, len, n = strlen(scans[_i].text), i, k, hits;
 
+	ck_assert_ptr_nonnull(set);
+	for (i = 0; i < scans[_i].n; i++)
+		ck_assert_int_eq(refset_add(set, scans[_i].found[i]), 0);
+	ck_assert_int_eq(refset_add(set, "1" OTHER), 0);
 	for (step = 1; step <= 70; step++) {
-		s = refscan_new(NULL, NULL);
+		s = refscan_new(set);
 		for (at = 0; at < n; at += len) {
 			len = step > n - at ? n - at : step;
 			refscan_add(s, scans[_i].text + at, len);
@@ -226,9 +278,7 @@ START_TEST(finds)
 		for (i = 0; i < scans[_i].n; i++)
 			refscan_text(&b, i, &got[i]);
 		for (i = 0; i < scans[_i].n; i++) {
-			size_t k, hits = 0;
-
-			for (k = 0; k < scans[_i].n; k++)
+			for (k = hits = 0; k < scans[_i].n; k++)
 				if (strcmp(got[k].s, scans[_i].found[i]) == 0)
 					hits++;
 			ck_assert_uint_eq(hits, 1);
@@ -236,13 +286,30 @@ START_TEST(finds)
 		ck_assert(refscan_complete(s));
 		refscan_free(s);
 	}
+	refset_free(set);
 	buf_free(&b);
 }
 END_TEST
 
-/* n different ones, each alone. */
+/* What nobody knows is not found. */
+START_TEST(finds_what_is_known_only)
+{
+	struct refset *set = refset_new();
+	struct refscan *s = refscan_new(set);
+	struct buf b = BUF_INIT;
+
+	refscan_add(s, scans[_i].text, strlen(scans[_i].text));
+	refscan_copy(s, &b);
+	ck_assert_uint_eq(b.len, 0);
+	refscan_free(s);
+	refset_free(set);
+	buf_free(&b);
+}
+END_TEST
+
+/* n different ones, each alone, to the set (NULL: to the scan). */
 static void
-feed(struct refscan *s, size_t n)
+feed(struct refset *set, struct refscan *s, size_t n)
 {
 	char text[64];
 	size_t i, k, v;
@@ -253,46 +320,33 @@ feed(struct refscan *s, size_t n)
 			text[k++] = (char)('0' + v % 10);
 		text[0] = '1';
 		text[HASH_PART_LEN] = '\n';
-		refscan_add(s, text, HASH_PART_LEN + 1);
+		if (set != NULL)
+			ck_assert_int_eq(refset_add(set, text), 0);
+		else
+			refscan_add(s, text, HASH_PART_LEN + 1);
 	}
-}
-
-static size_t seen_count;
-
-static void
-seen(void *arg, const struct refscan *s)
-{
-	struct buf b = BUF_INIT;
-
-	(void)arg;
-	refscan_copy(s, &b);
-	seen_count += b.len / REFSCAN_BYTES;
-	buf_free(&b);
 }
 
 START_TEST(room_is_bounded)
 {
-	struct refscan *s = refscan_new(NULL, NULL);
+	struct refset *set = refset_new();
+	struct refscan *s = refscan_new(set);
 	struct buf b = BUF_INIT;
 
-	feed(s, REFSCAN_MAX);
+	feed(set, NULL, 100000);
+	feed(NULL, s, REFSCAN_MAX);
 	ck_assert(refscan_complete(s));
-	feed(s, REFSCAN_MAX);
+	feed(NULL, s, REFSCAN_MAX);
 	ck_assert(refscan_complete(s)); /* they were there */
-	feed(s, REFSCAN_MAX + 1);
+	feed(NULL, s, 100000);
 	ck_assert(!refscan_complete(s));
 	refscan_copy(s, &b);
 	ck_assert_uint_eq(b.len, REFSCAN_MAX * REFSCAN_BYTES);
 	buf_free(&b);
 	refscan_free(s);
-	/* Or they are handed out, and nothing is lost. */
-	s = refscan_new(seen, NULL);
-	feed(s, 3 * REFSCAN_MAX + 5);
-	ck_assert(refscan_complete(s));
-	seen(NULL, s);
-	ck_assert_uint_eq(seen_count, 3 * REFSCAN_MAX + 5);
-	refscan_free(s);
 	refscan_free(NULL);
+	refset_free(set);
+	refset_free(NULL);
 }
 END_TEST
 
@@ -305,7 +359,9 @@ main(void)
 	UNIT_ROWS(s, "compression", every_compression, nitems(trees));
 	UNIT_ROWS(s, "limit", a_byte_over_the_limit, nitems(trees));
 	UNIT_ROWS(s, "extension", wrong_extension, nitems(trees));
+	UNIT_ROWS(s, "budget", over_the_budget, 2);
 	UNIT_ROWS(s, "scan", finds, nitems(scans));
+	UNIT_ROWS(s, "known", finds_what_is_known_only, nitems(scans));
 	tcase_add_test(tc, told_to_stop);
 	tcase_add_test(tc, unreadable);
 	tcase_add_test(tc, one_file);

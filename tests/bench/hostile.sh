@@ -36,7 +36,8 @@ bombs_put() {
 for i in 1 2 3 4; do
 	bomb $((${MB:-256} + i)) 0 "bomb-$i" brotli -q 5 -c
 done
-bombs_put
+attack bombs_put
+attack_end
 report bombs
 
 narinfos "${CLIQUE:-60}" clique

@@ -292,6 +292,10 @@ int index_spool_bytes(struct index *ix, uint64_t *bytes);
 /* Is a spool file named by any row?  1, or 0. */
 int index_spool_used(struct index *ix, const char *name);
 
+/* Is a NAR of these bytes stored?  1, or 0. */
+int index_nar_stored(struct index *ix, const char *cache,
+    const struct digest *sha256, uint64_t size);
+
 /* Status ---------------------------------------------------------------- */
 
 struct index_status {

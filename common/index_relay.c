@@ -2,6 +2,8 @@
 
 #include "index.h"
 
+#include <stdio.h>
+
 #include "clock.h"
 #include "index_db.h"
 
@@ -470,6 +472,30 @@ index_spool_used(struct index *ix, const char *name)
 	if ((st = index_stmt(ix, ST_SPOOL_USED)) == NULL)
 		return -1;
 	index_bind_text(st, 1, name);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc;
+}
+
+int
+index_nar_stored(struct index *ix, const char *cache,
+    const struct digest *sha256, uint64_t size)
+{
+	char digits[DIGEST_BASE32 + 1], from[KEY_MAX + 1], to[KEY_MAX + 1];
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_NAR_STORED)) == NULL)
+		return -1;
+	digest_to_base32(sha256, digits);
+	/* All compressions: '/' is the character behind '.'. */
+	snprintf(from, sizeof(from), "nar/%s.", digits);
+	snprintf(to, sizeof(to), "nar/%s/", digits);
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, from);
+	index_bind_text(st, 3, to);
+	index_bind_digest(st, 4, sha256);
+	sqlite3_bind_int64(st, 5, (int64_t)size);
 	rc = db_step(ix->db, st);
 	index_done(st);
 	return rc;

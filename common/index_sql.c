@@ -335,6 +335,10 @@ const char *const index_sql[ST_MAX] = {
 	    " FROM asset WHERE " NOT_STORED
 	    " ORDER BY state = 'failed' DESC, next_attempt, id LIMIT ?2",
 	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
+	/* A NAR's key begins with its digest. */
+	[ST_NAR_STORED] =
+	    "SELECT 1 FROM asset WHERE cache = ?1 AND key >= ?2 AND key < ?3"
+	    " AND sha256 = ?4 AND size = ?5 AND state = 'stored'",
 
 	[ST_STATUS_TOTAL] =
 	    "SELECT what, count, bytes FROM total WHERE cache = ?1",

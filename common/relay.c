@@ -509,6 +509,14 @@ spool_used(const char *name, void *arg)
 	return index_spool_used(arg, name);
 }
 
+static int
+spool_stored(const struct digest *d, uint64_t size, void *arg)
+{
+	int rc = index_nar_stored(arg, CACHE_MAIN, d, size);
+
+	return rc != 0 ? rc : index_nar_stored(arg, CACHE_DRV, d, size);
+}
+
 static void
 instance_dead(const char *instance, void *arg)
 {
@@ -518,8 +526,10 @@ instance_dead(const char *instance, void *arg)
 struct spool_dir *
 relay_open_spool(const struct conf *conf, struct index *ix, bool brief)
 {
-	return (brief ? spool_open_brief : spool_open)(
-	    conf->state_dir, spool_used, instance_dead, ix);
+	const struct spool_owner owner = { spool_used, spool_stored,
+		instance_dead, ix };
+
+	return (brief ? spool_open_brief : spool_open)(conf->state_dir, &owner);
 }
 
 static struct relay *

@@ -110,11 +110,33 @@ each_name(int dirfd,
 	return 0;
 }
 
+/* The digest and the size of a regular file: 0 or -1. */
+static int
+hash_fd(int fd, struct digest *d, uint64_t *size)
+{
+	struct hash *h = hash_new();
+	char *chunk = malloc(READ_CHUNK);
+	struct stat st;
+	ssize_t r = -1;
+
+	*size = 0;
+	if (h != NULL && chunk != NULL && fstat(fd, &st) == 0 &&
+	    S_ISREG(st.st_mode))
+		while ((r = file_read_full(fd, chunk, READ_CHUNK)) > 0) {
+			hash_add(h, chunk, (size_t)r);
+			*size += (uint64_t)r;
+		}
+	if (r == 0)
+		hash_final(h, d);
+	free(chunk);
+	hash_free(h);
+	return r == 0 ? 0 : -1;
+}
+
 struct recovery {
-	int (*used)(const char *name, void *arg);
-	void (*dead)(const char *instance, void *arg);
-	void *arg;
+	const struct spool_owner *owner;
 	unsigned int removed;
+	unsigned int lost;
 };
 
 static void
@@ -132,6 +154,97 @@ recover_incoming(struct spool_dir *sd, const char *name, void *arg)
 }
 
 static void
+remove_ready(struct spool_dir *sd, const char *name, struct recovery *r)
+{
+	if (unlinkat(sd->ready, name, 0) == 0)
+		r->removed++;
+	else if (errno != ENOENT)
+		log_warn("spool: remove ready/%s", name);
+}
+
+/* The index of whoever wrote these was done with them: the lock's lines. */
+static void
+recover_retired(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	char instance[SPOOL_INSTANCE_LEN + 1], line[SPOOL_NAME_MAX + 2];
+	FILE *f;
+	int fd;
+
+	if (!name_instance(name, instance) || !instance_dead(sd, instance) ||
+	    (fd = openat(sd->dir, name, O_RDONLY | O_CLOEXEC)) == -1)
+		return;
+	if ((f = fdopen(fd, "r")) == NULL) {
+		close(fd);
+		return;
+	}
+	while (fgets(line, sizeof(line), f) != NULL) {
+		/* The last line may be cut. */
+		if (strchr(line, '\n') == NULL)
+			break;
+		line[strcspn(line, "\n")] = '\0';
+		if (name_instance(line, instance) &&
+		    strchr(line, '/') == NULL &&
+		    r->owner->used(line, r->owner->arg) == 0)
+			remove_ready(sd, line, r);
+	}
+	fclose(f);
+}
+
+/* Does the store have the bytes of this file?  1, 0, or -1: can't tell. */
+static int
+is_stored(struct spool_dir *sd, const char *name, struct recovery *r)
+{
+	struct digest d;
+	uint64_t size;
+	int fd, rc = -1;
+
+	if ((fd = openat(sd->ready, name,
+		 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
+		return -1;
+	if (hash_fd(fd, &d, &size) == 0)
+		rc = r->owner->stored(&d, size, r->owner->arg);
+	close(fd);
+	return rc;
+}
+
+/*
+ * Move a file into lost/, whose time counts from now.  Nothing takes the place
+ * of a namesake there.
+ */
+static void
+keep_lost(struct spool_dir *sd, const char *name, struct recovery *r)
+{
+	int lost;
+
+	if ((lost = file_open_dir(sd->dir, "lost", 0700, true)) == -1) {
+		log_warn("spool: lost/");
+		return;
+	}
+	if (linkat(sd->ready, name, lost, name, 0) == -1 ||
+	    utimensat(lost, name, NULL, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    file_sync_dir(lost) == -1 || unlinkat(sd->ready, name, 0) == -1)
+		log_warn("spool: move ready/%s into lost/", name);
+	else
+		r->lost++;
+	close(lost);
+}
+
+/*
+ * No row names it.  Its sender may have been answered all the same, when the
+ * index is not the one that knew it: the bytes are kept unless the store has
+ * them.
+ */
+static void
+recover_unknown(struct spool_dir *sd, const char *name, struct recovery *r)
+{
+	if (is_stored(sd, name, r) == 1)
+		remove_ready(sd, name, r);
+	else
+		keep_lost(sd, name, r);
+}
+
+static void
 recover_ready(struct spool_dir *sd, const char *name, void *arg)
 {
 	struct recovery *r = arg;
@@ -139,12 +252,32 @@ recover_ready(struct spool_dir *sd, const char *name, void *arg)
 
 	if (name_instance(name, instance) && !instance_dead(sd, instance))
 		return;
-	if (r->used(name, r->arg) != 0)
+	if (r->owner->used(name, r->owner->arg) == 0)
+		recover_unknown(sd, name, r);
+}
+
+/* What lies in lost/ for long nobody will ask for. */
+static void
+sweep_lost(struct spool_dir *sd)
+{
+	const time_t before = time(NULL) - (time_t)SPOOL_LOST_DAYS * 86400;
+	struct dirent *de;
+	struct stat st;
+	DIR *d;
+	int fd;
+
+	if ((fd = file_open_dir(sd->dir, "lost", 0700, false)) == -1)
 		return;
-	if (unlinkat(sd->ready, name, 0) == -1)
-		log_warn("spool: remove ready/%s", name);
-	else
-		r->removed++;
+	if ((d = fdopendir(fd)) == NULL) {
+		close(fd);
+		return;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_mtime < before &&
+		    unlinkat(fd, de->d_name, 0) == -1)
+			log_warn("spool: remove lost/%s", de->d_name);
+	closedir(d);
 }
 
 static void
@@ -157,7 +290,7 @@ recover_lock(struct spool_dir *sd, const char *name, void *arg)
 	    strcmp(name + SPOOL_INSTANCE_LEN, LOCK_SUFFIX) != 0 ||
 	    !instance_dead(sd, instance))
 		return;
-	r->dead(instance, r->arg);
+	r->owner->dead(instance, r->owner->arg);
 	/* A brief one removes its lock itself. */
 	if (unlinkat(sd->dir, name, 0) == -1 && errno != ENOENT)
 		log_warn("spool: remove %s", name);
@@ -181,10 +314,12 @@ recover_brief(struct spool_dir *sd, const char *name, void *arg)
 		snprintf(file, sizeof(file), "%s.%d", instance, i);
 		if (unlinkat(sd->incoming, file, 0) == 0)
 			r->removed++;
-		if (faccessat(sd->ready, file, F_OK, 0) == 0 &&
-		    r->used(file, r->arg) == 0 &&
-		    unlinkat(sd->ready, file, 0) == 0)
-			r->removed++;
+	}
+	recover_retired(sd, name, r);
+	for (i = 0; i < BRIEF_FILES; i++) {
+		snprintf(file, sizeof(file), "%s.%d", instance, i);
+		if (faccessat(sd->ready, file, F_OK, 0) == 0)
+			recover_ready(sd, file, r);
 	}
 	recover_lock(sd, name, arg);
 }
@@ -200,11 +335,12 @@ take_instance(struct spool_dir *sd)
 		return -1;
 	hex_encode(id, sizeof(id), sd->instance);
 	snprintf(lock, sizeof(lock), "%s" LOCK_SUFFIX, sd->instance);
-	sd->lock =
-	    openat(sd->dir, lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	sd->lock = openat(sd->dir, lock,
+	    O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
 	if (sd->lock == -1 || flock(sd->lock, LOCK_EX | LOCK_NB) == -1)
 		return -1;
-	return 0;
+	/* After a power cut it tells whose claims are nobody's. */
+	return file_sync_dir(sd->dir);
 }
 
 /* One starts at a time: see instance_dead. */
@@ -220,6 +356,7 @@ start(struct spool_dir *sd, struct recovery *r)
 		if (each_name(sd->dir, recover_brief, sd, r) == -1)
 			goto out;
 	} else if (each_name(sd->incoming, recover_incoming, sd, r) == -1 ||
+	    each_name(sd->dir, recover_retired, sd, r) == -1 ||
 	    each_name(sd->ready, recover_ready, sd, r) == -1 ||
 	    each_name(sd->dir, recover_lock, sd, r) == -1)
 		goto out;
@@ -258,41 +395,44 @@ open_dirs(const char *state_dir, bool create)
 }
 
 static struct spool_dir *
-open_instance(const char *state_dir, bool brief, struct recovery *r)
+open_instance(
+    const char *state_dir, bool brief, const struct spool_owner *owner)
 {
+	struct recovery r = { .owner = owner };
 	struct spool_dir *sd;
 
 	if ((sd = open_dirs(state_dir, true)) == NULL)
 		return NULL;
 	sd->brief = brief;
-	if (start(sd, r) == -1) {
+	if (!brief)
+		sweep_lost(sd);
+	if (start(sd, &r) == -1) {
 		log_warn("spool: %s/spool", state_dir);
 		spool_close(sd);
 		return NULL;
 	}
-	if (r->removed > 0 && !brief)
+	if (r.removed > 0 && !brief)
 		log_info("spool: removed %u unfinished or finished files",
-		    r->removed);
+		    r.removed);
+	if (r.lost > 0)
+		log_warnx("spool: %u files that the index does not name are in "
+			  "%s/spool/lost now, for %d days: left by a crash, or "
+			  "by an index that was lost: push again what is "
+			  "missing",
+		    r.lost, state_dir, SPOOL_LOST_DAYS);
 	return sd;
 }
 
 struct spool_dir *
-spool_open(const char *state_dir, int (*used)(const char *name, void *arg),
-    void (*dead)(const char *instance, void *arg), void *arg)
+spool_open(const char *state_dir, const struct spool_owner *owner)
 {
-	struct recovery r = { used, dead, arg, 0 };
-
-	return open_instance(state_dir, false, &r);
+	return open_instance(state_dir, false, owner);
 }
 
 struct spool_dir *
-spool_open_brief(const char *state_dir,
-    int (*used)(const char *name, void *arg),
-    void (*dead)(const char *instance, void *arg), void *arg)
+spool_open_brief(const char *state_dir, const struct spool_owner *owner)
 {
-	struct recovery r = { used, dead, arg, 0 };
-
-	return open_instance(state_dir, true, &r);
+	return open_instance(state_dir, true, owner);
 }
 
 struct spool_dir *
@@ -609,6 +749,8 @@ spool_retire(struct spool_dir *sd, const char *name, int64_t now)
 	pthread_mutex_lock(&sd->mutex);
 	*sd->last = t;
 	sd->last = &t->next;
+	/* For the next start, which then needn't ask what it is. */
+	dprintf(sd->lock, "%s\n", name);
 	pthread_mutex_unlock(&sd->mutex);
 }
 
@@ -640,6 +782,8 @@ spool_reap(struct spool_dir *sd, int64_t now)
 	}
 	pthread_mutex_lock(&sd->mutex);
 	left = sd->first != NULL;
+	if (!left && ftruncate(sd->lock, 0) == -1)
+		log_warn("spool: %s" LOCK_SUFFIX, sd->instance);
 	pthread_mutex_unlock(&sd->mutex);
 	return left;
 }

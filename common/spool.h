@@ -2,10 +2,14 @@
  * The spool: bodies on their way from a client to the asset store.
  *
  * Under state_dir/spool:
- *   <instance>.lock        held (flock) for as long as the instance lives
+ *   <instance>.lock        held (flock) for as long as the instance lives;
+ *                          names what it had retired and not yet removed
  *   incoming/<instance>.N  being written; worth nothing
  *   ready/<instance>.N     complete and checked; fsynced before a row of the
  *                          index names it, which it does until it is stored
+ *   lost/<instance>.N      found in ready/ at a start, named by no row, not
+ *                          retired and not known to be stored; removed at a
+ *                          start SPOOL_LOST_DAYS later
  *
  * ASSUMPTION: rename(2) and link(2) are atomic, and after fsync of a file and
  * of its directory both survive a power cut.
@@ -16,9 +20,10 @@
  *
  * Crash points of a PUT: before the rename the file lies in incoming/ and goes
  * at the next start; between the rename (fsync follows it) and the index's
- * commit it lies in ready/ with no row, and goes then too (the client got no
- * answer and sends again); after the commit it stays until the relay's commit
- * says stored; after that it has no row and goes.
+ * commit it lies in ready/ with no row.  The client got no answer and sends
+ * again; but since a file whose row was lost with the index looks the same, it
+ * goes into lost/ then.  After the commit it stays until the relay's commit
+ * says stored; after that it has no row, is retired and goes.
  *
  * Several instances may share a state_dir: what is left behind is recognised
  * by its instance's lock, which nobody holds any more.
@@ -41,15 +46,27 @@ struct spool;
 #define SPOOL_NAME_MAX 63
 #define SPOOL_INSTANCE_LEN 16
 
+/* Whoever knows which files are needed; asked at a start only. */
+struct spool_owner {
+	/* Does a row name this file?  0 when none does. */
+	int (*used)(const char *name, void *arg);
+	/* Does the store have these bytes?  1 when the index says so. */
+	int (*stored)(const struct digest *d, uint64_t size, void *arg);
+	/* Called once for each dead instance, after the others. */
+	void (*dead)(const char *instance, void *arg);
+	void *arg;
+};
+
+#define SPOOL_LOST_DAYS 30
+
 /*
  * Open the spool under state_dir, made when missing, as a new instance.
- * What dead instances left in incoming/ is removed; for each file in ready/
- * of a dead instance used(name, arg) decides: 0 removes it.  dead(instance,
- * arg) is called once for each dead instance, after that.  NULL on failure.
+ * What dead instances left in incoming/ is removed.  What they left in ready/
+ * stays if used, goes if they had retired it or it is stored, and is moved to
+ * lost/ else.  NULL on failure.
  */
-struct spool_dir *spool_open(const char *state_dir,
-    int (*used)(const char *name, void *arg),
-    void (*dead)(const char *instance, void *arg), void *arg);
+struct spool_dir *spool_open(
+    const char *state_dir, const struct spool_owner *owner);
 /*
  * The same for a process that writes one body or two and ends (CGI).  Nothing
  * that takes long in a large spool: ready/ and incoming/ are not looked
@@ -57,9 +74,8 @@ struct spool_dir *spool_open(const char *state_dir,
  * those that ended SPOOL_GRACE seconds ago or earlier.  spool_close takes the
  * instance away, unless it has retired a file.
  */
-struct spool_dir *spool_open_brief(const char *state_dir,
-    int (*used)(const char *name, void *arg),
-    void (*dead)(const char *instance, void *arg), void *arg);
+struct spool_dir *spool_open_brief(
+    const char *state_dir, const struct spool_owner *owner);
 /* Open for reading only: no instance, nothing is cleaned. */
 struct spool_dir *spool_open_read(const char *state_dir);
 void spool_close(struct spool_dir *sd);

@@ -36,6 +36,12 @@ used(const char *name, void *arg)
 	return index_spool_used(arg, name);
 }
 
+static int
+stored(const struct digest *d, uint64_t size, void *arg)
+{
+	return index_nar_stored(arg, CACHE_MAIN, d, size);
+}
+
 static void
 dead(const char *instance, void *arg)
 {
@@ -56,8 +62,11 @@ setup_unopened(void)
 static void
 open_all(void)
 {
+	struct spool_owner owner = { used, stored, dead, NULL };
+
 	ck_assert_ptr_nonnull(ix = index_open(scratch, INDEX_WRITE));
-	ck_assert_ptr_nonnull(sd = spool_open(scratch, used, dead, ix));
+	owner.arg = ix;
+	ck_assert_ptr_nonnull(sd = spool_open(scratch, &owner));
 	ck_assert_ptr_nonnull(files = asset_file_open(scratch, "store", true));
 }
 

@@ -32,10 +32,25 @@ note_dead(const char *instance, void *arg)
 		snprintf(dead[ndead++], sizeof(dead[0]), "%s", instance);
 }
 
+/* The store has the bytes "lost" if this is set. */
+static bool lost_is_stored;
+
+static int
+stored(const struct digest *d, uint64_t size, void *arg)
+{
+	struct digest lost;
+
+	(void)arg;
+	hash_sha256("lost", 4, &lost);
+	return lost_is_stored && size == 4 && digest_equal(d, &lost);
+}
+
+static const struct spool_owner owner = { used, stored, note_dead, NULL };
+
 static struct spool_dir *
 open_spool(void)
 {
-	struct spool_dir *d = spool_open(scratch, used, note_dead, NULL);
+	struct spool_dir *d = spool_open(scratch, &owner);
 
 	ck_assert_ptr_nonnull(d);
 	return d;
@@ -46,6 +61,7 @@ setup(void)
 {
 	scratch_make();
 	used_name[0] = '\0';
+	lost_is_stored = false;
 	ndead = 0;
 	sd = open_spool();
 }
@@ -339,6 +355,65 @@ START_TEST(recovers_what_a_dead_instance_left)
 }
 END_TEST
 
+START_TEST(keeps_what_no_row_names)
+{
+	struct timespec old[2] = { { .tv_nsec = UTIME_OMIT } };
+	char instance[SPOOL_INSTANCE_LEN + 1], kept[SPOOL_NAME_MAX + 1];
+	char name[SPOOL_NAME_MAX + 8];
+
+	crash(kept, instance);
+	spool_close(open_spool());
+	ck_assert_int_eq(count("spool/ready"), 0);
+	ck_assert_int_eq(count("spool/lost"), 2);
+	snprintf(name, sizeof(name), "spool/lost/%s.0", instance);
+	ck_assert(scratch_exists(name));
+	/* Not for ever. */
+	old[1].tv_sec = time(NULL) - (SPOOL_LOST_DAYS + 1) * 86400;
+	ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path(name), old, 0), 0);
+	spool_close(open_spool());
+	ck_assert_int_eq(count("spool/lost"), 1);
+	ck_assert(!scratch_exists(name));
+}
+END_TEST
+
+START_TEST(removes_what_is_stored_and_no_row_names)
+{
+	char instance[SPOOL_INSTANCE_LEN + 1], kept[SPOOL_NAME_MAX + 1];
+
+	lost_is_stored = true;
+	crash(kept, instance);
+	spool_close(open_spool());
+	ck_assert_int_eq(count("spool/ready"), 0);
+	ck_assert_int_eq(count("spool/lost"), 1); /* "kept" */
+}
+END_TEST
+
+START_TEST(removes_what_a_dead_instance_had_retired)
+{
+	char name[SPOOL_NAME_MAX + 1], instance[SPOOL_INSTANCE_LEN + 1];
+	char lock[64];
+	struct stat st;
+	struct spool *s;
+
+	s = body("relayed");
+	ck_assert_int_eq(spool_commit(s, name), SPOOL_OK);
+	spool_free(s);
+	memcpy(instance, spool_instance(sd), sizeof(instance));
+	spool_retire(sd, name, 1000);
+	spool_close(sd);
+	ck_assert_int_eq(count("spool/ready"), 1);
+	sd = open_spool();
+	ck_assert_int_eq(count("spool/ready"), 0);
+	ck_assert(!scratch_exists("spool/lost"));
+	/* The note does not grow while it is not needed. */
+	spool_retire(sd, name, 1000);
+	ck_assert(!spool_reap(sd, 9000));
+	snprintf(lock, sizeof(lock), "spool/%s.lock", spool_instance(sd));
+	ck_assert_int_eq(stat(scratch_path(lock), &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
+}
+END_TEST
+
 START_TEST(leaves_strange_files_in_peace_but_not_in_incoming)
 {
 	scratch_write("spool/incoming/stray", "x", 1);
@@ -353,7 +428,7 @@ END_TEST
 static struct spool_dir *
 open_brief(void)
 {
-	struct spool_dir *d = spool_open_brief(scratch, used, note_dead, NULL);
+	struct spool_dir *d = spool_open_brief(scratch, &owner);
 
 	ck_assert_ptr_nonnull(d);
 	return d;
@@ -451,6 +526,9 @@ main(void)
 	tcase_add_test(tc, take_limit);
 	tcase_add_test(tc, retired_stays_for_the_grace);
 	tcase_add_test(tc, recovers_what_a_dead_instance_left);
+	tcase_add_test(tc, keeps_what_no_row_names);
+	tcase_add_test(tc, removes_what_is_stored_and_no_row_names);
+	tcase_add_test(tc, removes_what_a_dead_instance_had_retired);
 	tcase_add_test(tc, brief_leaves_nothing);
 	tcase_add_test(tc, brief_recovers_what_a_dead_instance_left);
 	tcase_add_test(tc, brief_retired_stays_for_the_grace);

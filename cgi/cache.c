@@ -98,7 +98,8 @@ run(struct live *lv, struct listener *l)
 	};
 
 	/* One that can't be used is to be seen now, not at the first reader. */
-	if ((ix = index_open(conf->state_dir, INDEX_READ)) == NULL)
+	if ((ix = index_open(conf->state_dir, INDEX_READ)) == NULL ||
+	    !ready_index(conf, ix))
 		fatalx("the index can't be used, see above");
 	index_close(ix);
 	if ((sh.store = asset_store_open_read(conf, CACHE_MAIN)) == NULL)

@@ -123,6 +123,14 @@ pin_store_dir(const struct conf *conf, struct index *ix)
 	buf_free(&actual);
 }
 
+/* Not beside what another index knew: an end before anything is changed. */
+static void
+check_index(const struct conf *conf, struct index *ix)
+{
+	if (!ready_index(conf, ix))
+		fatalx("the index can't be used, see above");
+}
+
 /* The spool is cleaned. */
 static void
 recover(struct shared *sh)
@@ -131,6 +139,7 @@ recover(struct shared *sh)
 
 	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
 		exit(1);
+	check_index(sh->conf, ix);
 	pin_store_dir(sh->conf, ix);
 	if ((sh->spool = relay_open_spool(sh->conf, ix, false)) == NULL)
 		exit(1);
@@ -215,6 +224,7 @@ begin_once(struct state *st)
 	struct index *ix = st->push.index;
 	struct asset_row info;
 
+	check_index(sh->conf, ix);
 	pin_store_dir(sh->conf, ix);
 	spool_close(sh->spool);
 	if ((sh->spool = relay_open_spool(sh->conf, ix, true)) == NULL)

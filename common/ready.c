@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "account.h"
 #include "asset.h"
+#include "file.h"
 #include "index.h"
 #include "instantiate.h"
 #include "log.h"
@@ -193,12 +195,123 @@ check_drv(const struct conf *conf)
 	return problems;
 }
 
+/*
+ * The first file of dir/name, or of a directory in it, appended to path: is
+ * there one?  Each program makes nix-cache-info anew.
+ */
+static bool
+find_file(int dir, const char *name, int depth, struct buf *path)
+{
+	const size_t len = path->len;
+	struct dirent *de;
+	bool found = false;
+	DIR *d;
+	int fd;
+
+	if ((fd = file_open_dir(dir, name, 0, false)) == -1)
+		return false;
+	if ((d = fdopendir(fd)) == NULL) {
+		close(fd);
+		return false;
+	}
+	buf_addf(path, "/%s", name);
+	while (!found && (de = readdir(d)) != NULL) {
+		if (de->d_name[0] == '.' ||
+		    strcmp(de->d_name, "nix-cache-info") == 0)
+			continue;
+		if (de->d_type != DT_DIR) {
+			buf_addf(path, "/%s", de->d_name);
+			found = true;
+		} else if (depth > 0)
+			found = find_file(fd, de->d_name, depth - 1, path);
+	}
+	closedir(d);
+	if (!found)
+		path->len = len;
+	return found;
+}
+
+/* Is there anything that an index must have known?  One of it into path. */
+static bool
+has_objects(const struct conf *conf, struct buf *path)
+{
+	static const char *const dirs[] = { ASSET_DIR_PUBLIC, ASSET_DIR_PRIVATE,
+		"spool/ready" };
+	bool found = false;
+	size_t i;
+	int fd;
+
+	if ((fd = file_open_dir(AT_FDCWD, conf->state_dir, 0, false)) == -1)
+		return false;
+	buf_adds(path, conf->state_dir);
+	for (i = 0; !found && i < sizeof(dirs) / sizeof(dirs[0]); i++)
+		found = find_file(fd, dirs[i], 2, path);
+	close(fd);
+	return found;
+}
+
+/* The index is nobody's yet: false (logged) if there was another. */
+static bool
+check_new(const struct conf *conf)
+{
+	struct buf path = BUF_INIT;
+	bool lost;
+
+	if ((lost = has_objects(conf, &path)))
+		log_warnx("index: %s/index.db is new or empty, but there is "
+			  "%s: put the index back from its backup, or make it "
+			  "from the store by tmpnix fsck --rebuild, or begin "
+			  "without what is there by tmpnix init --new-index",
+		    conf->state_dir, buf_str(&path));
+	buf_free(&path);
+	return !lost;
+}
+
+bool
+ready_index(const struct conf *conf, struct index *ix)
+{
+	struct index_status main, drv;
+	struct buf dir = BUF_INIT;
+	int used;
+
+	/* It is noted by the first program that writes. */
+	used = index_store_dir_get(ix, CACHE_MAIN, &dir);
+	buf_free(&dir);
+	if (used != 0)
+		return used == 1;
+	if (index_status(ix, CACHE_MAIN, &main) == -1 ||
+	    index_status(ix, CACHE_DRV, &drv) == -1)
+		return false;
+	return main.paths + drv.paths > 0 || check_new(conf);
+}
+
+/* The same of an index that may not be there. */
+static unsigned int
+check_index(const struct conf *conf)
+{
+	struct buf path = BUF_INIT;
+	unsigned int problems = 0;
+	struct index *ix;
+	struct stat st;
+
+	buf_addf(&path, "%s/index.db", conf->state_dir);
+	if (stat(buf_str(&path), &st) == -1 ? errno == ENOENT : st.st_size == 0)
+		problems = check_new(conf) ? 0 : 1;
+	else if ((ix = index_open_as_is(conf->state_dir)) != NULL) {
+		problems = ready_index(conf, ix) ? 0 : 1;
+		index_close(ix);
+	}
+	buf_free(&path);
+	return problems;
+}
+
 unsigned int
 ready_cache(const struct conf *conf)
 {
 	unsigned int problems = check_state(conf);
 
-	return problems > 0 ? problems : check_store(conf, false);
+	return problems > 0 ? problems
+			    : check_index(conf) + check_store(conf, false);
 }
 
 unsigned int
@@ -206,7 +319,7 @@ ready_upload(const struct conf *conf)
 {
 	unsigned int problems = check_state(conf);
 
-	return problems > 0 ? problems : check_upload(conf);
+	return problems > 0 ? problems : check_index(conf) + check_upload(conf);
 }
 
 unsigned int

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "conf.h"
+#include "index.h"
 
 /* Is there a state_dir?  (Not logged.) */
 bool ready_has_state(const struct conf *conf);
@@ -22,5 +23,11 @@ unsigned int ready_drv(const struct conf *conf);
 
 /* All three; each problem is told once. */
 unsigned int ready_all(const struct conf *conf);
+
+/*
+ * An index that nobody has used yet must not stand beside what another one
+ * knew: false (logged) when there are files in the file store or the spool.
+ */
+bool ready_index(const struct conf *conf, struct index *ix);
 
 #endif

@@ -486,6 +486,30 @@ spool_close(struct spool_dir *sd)
 	free(sd);
 }
 
+void
+spool_lost(const char *state_dir, uint64_t *count, uint64_t *bytes)
+{
+	struct dirent *de;
+	struct stat st;
+	DIR *d = NULL;
+	int state, fd;
+
+	*count = *bytes = 0;
+	if ((state = file_open_dir(AT_FDCWD, state_dir, 0, false)) == -1)
+		return;
+	fd = file_open_dir(state, "spool/lost", 0, false);
+	close(state);
+	if (fd == -1 || (d = fdopendir(fd)) == NULL)
+		return;
+	while ((de = readdir(d)) != NULL)
+		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode)) {
+			++*count;
+			*bytes += (uint64_t)st.st_size;
+		}
+	closedir(d);
+}
+
 const char *
 spool_instance(const struct spool_dir *sd)
 {

@@ -80,6 +80,9 @@ struct spool_dir *spool_open_brief(
 struct spool_dir *spool_open_read(const char *state_dir);
 void spool_close(struct spool_dir *sd);
 
+/* What lies in lost/ below state_dir. */
+void spool_lost(const char *state_dir, uint64_t *count, uint64_t *bytes);
+
 /* This instance's id: SPOOL_INSTANCE_LEN hex digits. */
 const char *spool_instance(const struct spool_dir *sd);
 

@@ -16,6 +16,7 @@
 #include "account.h"
 #include "client_lines.h"
 #include "file.h"
+#include "ready.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -24,6 +25,7 @@ enum given { STATE_DIR, STORE_DIR, URL, BODY_DIR, NGIVEN };
 
 struct init {
 	struct tool *tool;
+	bool new_index; /* to be used beside what is stored */
 	const char *given[NGIVEN]; /* NULL: the option was not there */
 	bool has_conf; /* the configuration was there */
 	size_t made;
@@ -317,6 +319,19 @@ out:
 	return rc;
 }
 
+/* From now on it is the cache's index, whatever is stored already. */
+static int
+use_index(struct init *in, struct index *ix)
+{
+	struct buf dir = BUF_INIT;
+	int rc;
+
+	rc = index_pin_store_dir(
+	    ix, CACHE_MAIN, in->tool->conf->store_dir, &dir);
+	buf_free(&dir);
+	return rc == -1 ? -1 : 0;
+}
+
 static int
 make_index(struct init *in)
 {
@@ -332,18 +347,18 @@ make_index(struct init *in)
 		tool_error("%s: can't be used, see above", buf_str(&path));
 		goto out;
 	}
-	index_close(ix);
+	if (in->new_index && use_index(in, ix) == -1)
+		goto out;
 	if (there)
 		say_kept(buf_str(&path));
 	else
 		say_made(in, buf_str(&path));
-	if (!there && site_store_has_paths(in->tool->conf))
-		tool_hint("%s is new, but there are paths stored already: if "
-			  "an index was lost, put it back before anybody "
-			  "pushes.",
-		    buf_str(&path));
+	if (!in->new_index && !ready_index(in->tool->conf, ix))
+		tool_hint("tmpnix-upload and tmpnix-cache will not start "
+			  "before that.");
 	rc = 0;
 out:
+	index_close(ix);
 	buf_free(&path);
 	return rc;
 }
@@ -495,6 +510,7 @@ init_run(struct tool *t, int argc, char **argv)
 		{ "store-dir", required_argument, NULL, 'S' },
 		{ "url", required_argument, NULL, 'u' },
 		{ "body-dir", required_argument, NULL, 'b' },
+		{ "new-index", no_argument, NULL, 'n' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct init in = { .tool = t };
@@ -502,6 +518,10 @@ init_run(struct tool *t, int argc, char **argv)
 	int c;
 
 	while ((c = getopt_long(argc, argv, "d:S:u:b:", options, NULL)) != -1) {
+		if (c == 'n') {
+			in.new_index = true;
+			continue;
+		}
 		for (g = 0; g < NGIVEN && given_keys[g].option != c; g++)
 			;
 		if (g == NGIVEN)

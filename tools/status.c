@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "asset.h"
+#include "spool.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -32,6 +33,8 @@ struct status {
 	const struct conf *conf;
 	int64_t now;
 	uint64_t free_bytes;
+	uint64_t lost; /* files in spool/lost */
+	uint64_t lost_bytes;
 	struct index_status cache[nitems(caches)];
 	bool failed; /* an object of any of them */
 	bool local; /* the site is not asked */
@@ -163,6 +166,12 @@ print_text(const struct status *st)
 			print_cache(caches[i], &st->cache[i], st->now);
 	printf("%s\n  free      %s\n", st->conf->state_dir,
 	    tool_size(st->free_bytes, size));
+	if (st->lost > 0)
+		printf("  lost      %" PRIu64
+		       " files of %s in spool/lost, which the index does not "
+		       "name: push again what is missing; removed after %d "
+		       "days\n",
+		    st->lost, tool_size(st->lost_bytes, size), SPOOL_LOST_DAYS);
 	if (!st->local)
 		print_site(st);
 	if (st->nproblems > 0)
@@ -254,8 +263,9 @@ print_json(const struct status *st)
 	printf("{\"state_dir\":");
 	json_string(st->conf->state_dir);
 	printf(",\"free_bytes\":%" PRIu64 ",\"spool_min_free_bytes\":%" PRIu64
-	       ",\"failed\":%s,\"caches\":{",
-	    st->free_bytes, st->conf->spool_min_free,
+	       ",\"lost\":{\"count\":%" PRIu64 ",\"bytes\":%" PRIu64
+	       "},\"failed\":%s,\"caches\":{",
+	    st->free_bytes, st->conf->spool_min_free, st->lost, st->lost_bytes,
 	    st->failed ? "true" : "false");
 	for (i = 0; i < nitems(caches); i++) {
 		if (!shown(st, i))
@@ -349,6 +359,7 @@ collect(struct tool *t, struct status *st)
 	}
 	/* What is free for us, not for root. */
 	st->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	spool_lost(st->conf->state_dir, &st->lost, &st->lost_bytes);
 	rc = 0;
 out:
 	index_close(ix);

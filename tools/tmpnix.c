@@ -31,12 +31,16 @@ struct command {
 
 static const struct command commands[] = {
 	{ "init", init_run,
-	    "[-d STATE_DIR] [-S STORE_DIR] [-u URL] [-b BODY_DIR]",
+	    "[-d STATE_DIR] [-S STORE_DIR] [-u URL] [-b BODY_DIR] "
+	    "[--new-index]",
 	    "make the configuration, directories, index and keys",
 	    "  -d, --state-dir STATE_DIR  where everything is kept\n"
 	    "  -S, --store-dir STORE_DIR  the packages' Nix store directory\n"
 	    "  -u, --url URL              where clients reach the web server\n"
 	    "  -b, --body-dir BODY_DIR    where the web server leaves bodies\n"
+	    "  --new-index                use an empty index although there "
+	    "are\n"
+	    "                             objects that another one knew\n"
 	    "\n"
 	    "What is there already is kept; run it as the user that the\n"
 	    "programs run as.\n" },

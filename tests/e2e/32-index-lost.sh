@@ -1,0 +1,90 @@
+#!/bin/sh
+# The index is lost, emptied, or an older one: nothing that was answered with
+# success is removed, and no program starts as if nothing had been there.
+# shellcheck disable=SC1091,SC2016,SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+
+STORE=/nix/store
+site_make $STORE stream
+site_start
+
+# In a file below spool/ are these bytes.
+in_spool() {
+	find "$S/spool" -type f -size -1000k ! -name '*.lock' | while read -r f; do
+		cmp -s "$f" "$1" && echo found
+	done | grep -q found
+}
+# refuses upload|cache: it ends by itself, with a reason.
+refuses() {
+	"$top_builddir/tmpnix-$1" -d -f "$CONF" -s "$W/run/new.sock" \
+	    >"$W/new.log" 2>&1 </dev/null
+	is "tmpnix-$1 refuses to start: $2" $? 1
+	for way in backup 'tmpnix fsck --rebuild' 'tmpnix init --new-index' \
+	    "$S/index.db" "$3"; do
+		ok "tmpnix-$1: $2: $way" grep -q -e "$way" "$W/new.log"
+	done
+	"$top_builddir/tmpnix-$1" -n -f "$CONF" >"$W/new.log" 2>&1
+	is "tmpnix-$1 -n: $2" $? 1
+	ok "tmpnix-$1 -n says it: $2" grep -q "index.db is new or empty" \
+	    "$W/new.log"
+}
+
+path_make stored "$(seq 100)"
+put "$key" "$nar"
+is "a NAR" "$code" 201
+settle
+sqlite3 "$S/index.db" ".backup $W/old.db"
+stored_nar=$nar stored_key=$key
+site_stop
+cp -R "$S/store" "$W/store"
+rm -f "$S"/index.db*
+refuses upload "no index" "$S/store/nar/"
+refuses cache "no index" "$S/store/nar/"
+rm -f "$S"/index.db*
+: >"$S/index.db"
+refuses upload "0 bytes" "$S/store/nar/"
+ok "the store is as it was" diff -r "$S/store" "$W/store"
+
+# An older index: unrelayed bodies.
+rm -f "$S"/index.db*
+cp "$W/old.db" "$S/index.db"
+path_make unrelayed "$(seq 200)"
+web_start
+prog_start upload
+prog_ready upload
+sql "CREATE TRIGGER hold BEFORE UPDATE OF state ON asset
+    WHEN NEW.state = 'relaying' BEGIN SELECT RAISE(IGNORE); END"
+put "$key" "$nar"
+is "a NAR that is not relayed" "$code" 201
+prog_stop upload KILL
+ok "is in the spool" in_spool "$nar"
+mv "$S/index.db" "$W/newer.db"
+rm -f "$S"/index.db*
+
+mv "$S/store" "$S/store.away"
+refuses upload "no index beside a spool" "$S/spool/ready/"
+rm -f "$S"/index.db*
+rm -rf "$S/store"
+mv "$S/store.away" "$S/store"
+cp "$W/old.db" "$S/index.db"
+prog_start upload
+prog_ready upload
+ok "an older index: the body is kept" in_spool "$nar"
+ok "in lost/" grep -q "$S/spool/lost" "$W/log/upload.log"
+is "and nothing else" "$(find "$S/spool/lost" -type f | wc -l)" 1
+put "$key" "$nar"
+is "pushed again it is taken" "$code" 201
+settle
+tmpnix status --local >"$W/status" 2>&1
+ok "status names it" grep -q '^  lost  *1 files of ' "$W/status"
+
+# Yes, begin anew.
+site_stop
+rm -f "$S"/index.db*
+tmpnix init --new-index >"$W/init" 2>&1
+is "tmpnix init --new-index" $? 0
+ok "nothing is removed" test -f "$S/store/$stored_key"
+"$top_builddir/tmpnix-upload" -n -f "$CONF" >/dev/null 2>&1
+is "tmpnix-upload -n" $? 0
+
+e2e_end

@@ -2,9 +2,12 @@
 
 #include "db.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -31,6 +34,8 @@ struct db {
 	int64_t busy_since; /* of the wait at hand, in ms */
 	int64_t writing_since; /* when the lock was ours; 0: it isn't */
 	int64_t limit; /* in ms; 0: none */
+	const char *wal; /* SQLite's name of the WAL */
+	ino_t wal_inode; /* 0: not there */
 };
 
 /* SQLite's busy handler: 1 to look again. */
@@ -121,6 +126,15 @@ create(const char *path)
 	return close(fd);
 }
 
+/* The WAL's inode; it stays for as long as anybody has it open.  0: none. */
+static ino_t
+wal_inode(const struct db *d)
+{
+	struct stat st;
+
+	return stat(d->wal, &st) == 0 ? st.st_ino : 0;
+}
+
 static struct db *
 open_locked(const char *path, bool full)
 {
@@ -150,8 +164,12 @@ open_locked(const char *path, bool full)
 	    exec(d, "PRAGMA foreign_keys=ON") == -1 ||
 	    exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1 ||
 	    /* No files in /tmp, where a program in its sandbox can't go. */
-	    exec(d, "PRAGMA temp_store=MEMORY") == -1)
+	    exec(d, "PRAGMA temp_store=MEMORY") == -1 ||
+	    /* The first to read opens the WAL. */
+	    exec(d, "PRAGMA user_version") == -1)
 		goto fail;
+	d->wal = sqlite3_filename_wal(sqlite3_db_filename(d->h, "main"));
+	d->wal_inode = wal_inode(d);
 	return d;
 fail:
 	db_close(d);
@@ -254,22 +272,42 @@ db_limit(struct db *d, int64_t ms)
 	d->limit = ms;
 }
 
+bool
+db_moved(struct db *d)
+{
+	static atomic_bool told;
+	int moved = 0;
+
+	sqlite3_file_control(d->h, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (moved == 0 && (d->wal_inode == 0 || wal_inode(d) == d->wal_inode))
+		return false;
+	if (!atomic_exchange(&told, true))
+		log_warnx(
+		    "index: %s or its -wal was replaced or removed while "
+		    "this program runs: nothing is written any more: "
+		    "stop the programs, put the right one back (a backup, "
+		    "or tmpnix fsck --rebuild), and start them",
+		    sqlite3_db_filename(d->h, "main"));
+	return true;
+}
+
 int
 db_begin(struct db *d)
 {
-	if (exec(d, "BEGIN IMMEDIATE") == -1)
+	if (db_moved(d) || exec(d, "BEGIN IMMEDIATE") == -1)
 		return -1;
 	d->writing_since = clock_ms();
 	return 0;
 }
 
+/* Looked at once more: what went into a file that is gone is not there. */
 int
 db_commit(struct db *d)
 {
 	if (exec(d, "COMMIT") == -1)
 		return -1;
 	d->writing_since = 0;
-	return 0;
+	return db_moved(d) ? -1 : 0;
 }
 
 void

@@ -41,6 +41,12 @@ int db_migrate(struct db *d, const char *const migrations[], size_t n);
 #define DB_WRITE_MS 5000
 void db_limit(struct db *d, int64_t ms);
 
+/*
+ * Are the files of path others than those that are open here, or gone?  What is
+ * written is lost then.  Told in the log once; db_begin and db_commit fail.
+ */
+bool db_moved(struct db *d);
+
 /* BEGIN IMMEDIATE: waits up to 30 s for another writer. */
 int db_begin(struct db *d);
 int db_commit(struct db *d);

@@ -70,6 +70,12 @@ index_close(struct index *ix)
 	free(ix);
 }
 
+bool
+index_moved(struct index *ix)
+{
+	return db_moved(ix->db);
+}
+
 sqlite3_stmt *
 index_stmt(struct index *ix, enum statement which)
 {

@@ -60,6 +60,10 @@ struct index *index_open(const char *state_dir, enum index_mode mode);
 struct index *index_open_as_is(const char *state_dir);
 void index_close(struct index *ix);
 
+/* Was the file replaced or removed?  Then nothing can be written, and what is
+ * read is of another time. */
+bool index_moved(struct index *ix);
+
 /*
  * The paths of a cache are of one store directory for ever: 1 when it is
  * store_dir (noted at the first call), 0 with the one it is in *actual.

@@ -447,14 +447,27 @@ reads_scopes(const struct request *r, unsigned int scope)
 }
 
 int
+reads_moved(const struct reads *rd, struct request *r)
+{
+	if (!index_moved(rd->index))
+		return 0;
+	return reply_text(r, 503,
+	    "the server's index was replaced or removed: it must be started "
+	    "again");
+}
+
+int
 reads_key(void *state, struct request *r)
 {
 	struct reads *rd = state;
 	struct buf text = BUF_INIT;
 	struct key k;
+	int status;
 
 	if (key_from_request(request_path(r), request_query(r), &k) == -1)
 		return reply_empty(r, 404);
+	if ((status = reads_moved(rd, r)) != 0)
+		return status;
 	switch (k.kind) {
 	case KEY_CACHE_INFO:
 		reads_cache_info(rd->conf, &text);

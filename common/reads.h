@@ -57,4 +57,7 @@ unsigned int reads_scopes(const struct request *r, unsigned int scope);
 /* Append the text of nix-cache-info. */
 void reads_cache_info(const struct conf *conf, struct buf *out);
 
+/* Is the index no more what it was?  503 then, else 0. */
+int reads_moved(const struct reads *rd, struct request *r);
+
 #endif

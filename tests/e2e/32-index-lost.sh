@@ -83,8 +83,60 @@ site_stop
 rm -f "$S"/index.db*
 tmpnix init --new-index >"$W/init" 2>&1
 is "tmpnix init --new-index" $? 0
+tmpnix token add all --push --pull --drv >"$W/netrc" 2>/dev/null
+SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/netrc")
 ok "nothing is removed" test -f "$S/store/$stored_key"
 "$top_builddir/tmpnix-upload" -n -f "$CONF" >/dev/null 2>&1
 is "tmpnix-upload -n" $? 0
+
+# While the programs run.
+site_start
+path_make before "$(seq 300)"
+put "$key" "$nar"
+is "a NAR before" "$code" 201
+settle
+# moved NAME: the programs have seen that their index is another.
+moved() {
+	path_make "after-$1" "$1 $(seq 400)"
+	put "$key" "$nar"
+	# (503 where the web server asked before the body.)
+	ok "$1: no PUT is answered with success" \
+	    test "$code" = 424 -o "$code" = 503
+	ok "$1: in words" grep -q 'index was replaced' "$W/body"
+	is "$1: reads" "$(status "$U/cache/$hash.narinfo")" 503
+	ok "$1: the log says it" grep -q "$S/index.db.* was replaced or removed" \
+	    "$W/log/upload.log"
+	is "$1: once" "$(grep -c 'was replaced or removed' \
+	    "$W/log/upload.log")" 1
+	tmpnix status >"$W/status" 2>&1
+	is "$1: tmpnix status fails" $? 1
+	ok "$1: and names it" \
+	    grep -q -e 'index was replaced' -e "^tmpnix: .*index" \
+	    "$W/status"
+}
+# healed NAME: put back, all is well after a restart.
+healed() {
+	site_stop
+	: >"$W/log/upload.log"
+	rm -f "$S"/index.db*
+	cp "$W/good.db" "$S/index.db"
+	site_start
+	put "$key" "$nar"
+	is "$1: after a restart" "$code" 201
+	settle
+}
+for how in removed replaced 'without -wal'; do
+	sqlite3 "$S/index.db" ".backup $W/good.db"
+	case $how in
+	removed) rm "$S/index.db" ;;
+	replaced)
+		cp "$W/good.db" "$W/same.db"
+		mv "$W/same.db" "$S/index.db"
+		;;
+	*) rm "$S/index.db-wal" ;;
+	esac
+	moved "$how"
+	healed "$how"
+done
 
 e2e_end

@@ -5,7 +5,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "db.h"
 #include "index.h"
@@ -96,6 +98,48 @@ get(const char *key)
 	index_asset_clear(&row);
 	return row;
 }
+
+/* What a PUT of an object gets. */
+static enum index_put
+put_log(struct index *in)
+{
+	const struct asset_new a = {
+		.key = "log/x.drv", .content_type = "text/plain", .spool = "s.0"
+	};
+	char old[64];
+
+	return index_asset_put(in, "main", &a, 1, old);
+}
+
+/* It is another file's name, then its own again. */
+static void
+check_moved(const char *file)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s", scratch_path(file));
+	ck_assert(!index_moved(ix));
+	ck_assert_int_eq(rename(path, scratch_path("away")), 0);
+	ck_assert(index_moved(ix));
+	ck_assert_int_eq(put_log(ix), INDEX_ERROR);
+	scratch_write(file, "", 0);
+	ck_assert(index_moved(ix));
+	ck_assert_int_eq(put_log(ix), INDEX_ERROR);
+	ck_assert_int_eq(rename(scratch_path("away"), path), 0);
+	ck_assert_int_eq(put_log(ix), INDEX_CREATED);
+}
+
+START_TEST(is_not_written_without_its_wal)
+{
+	check_moved("index.db-wal");
+}
+END_TEST
+
+START_TEST(is_not_written_when_replaced)
+{
+	check_moved("index.db");
+}
+END_TEST
 
 START_TEST(asset_created)
 {
@@ -1545,6 +1589,8 @@ main(void)
 	TCase *tokens = tcase_create("tokens");
 
 	tcase_add_checked_fixture(assets, setup, teardown);
+	tcase_add_test(assets, is_not_written_without_its_wal);
+	tcase_add_test(assets, is_not_written_when_replaced);
 	tcase_add_test(assets, asset_created);
 	tcase_add_test(assets, asset_same_gives_the_new_file_back);
 	tcase_add_test(assets, asset_replaced_gives_the_old_file_back);

@@ -385,6 +385,39 @@ redirects(const struct reads *rd, const struct request *r)
 	return rd->store->ops->open == NULL && request_method(r) == HTTP_GET;
 }
 
+enum narinfo_text {
+	NARINFO_WHOLE,
+	NARINFO_NONE,
+	NARINFO_SPOILED, /* not what was written */
+	NARINFO_ERROR,
+};
+
+/* The text of a narinfo, if it has the digest that its row says. */
+static enum narinfo_text
+get_narinfo(struct reads *rd, const struct key *k, struct buf *text)
+{
+	struct asset_row row;
+	struct digest d;
+	int found, tries;
+
+	/* Again: signatures may come in between row and text. */
+	for (tries = 0; tries < 3; tries++) {
+		buf_clear(text);
+		if ((found = index_asset_get(
+			 rd->index, rd->cache, k->s, &row)) != 1)
+			return found == 0 ? NARINFO_NONE : NARINFO_ERROR;
+		index_asset_clear(&row);
+		found = index_narinfo_get(
+		    rd->index, rd->cache, k->hash_part.s, text, NULL);
+		if (found != 1)
+			return found == 0 ? NARINFO_NONE : NARINFO_ERROR;
+		hash_sha256(buf_str(text), text->len, &d);
+		if (digest_equal(&d, &row.sha256))
+			return NARINFO_WHOLE;
+	}
+	return NARINFO_SPOILED;
+}
+
 static int
 read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 {
@@ -400,16 +433,23 @@ read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 		if (status != -1)
 			return status;
 	}
-	switch (index_narinfo_get(
-	    rd->index, rd->cache, k->hash_part.s, &text, NULL)) {
-	case 1:
+	switch (get_narinfo(rd, k, &text)) {
+	case NARINFO_WHOLE:
 		return send_text(r, KEY_NARINFO, &text);
-	case 0:
+	case NARINFO_NONE:
 		return reply_empty(r, 404);
-	default:
+	case NARINFO_SPOILED:
 		buf_free(&text);
-		return broken(r);
+		log_warnx("%s: its text in the index is spoiled: restore the "
+			  "index, or run tmpnix fsck",
+		    k->s);
+		return reply_text(
+		    r, 500, "%s: the server's index is spoiled", k->s);
+	case NARINFO_ERROR:
+		break;
 	}
+	buf_free(&text);
+	return broken(r);
 }
 
 int

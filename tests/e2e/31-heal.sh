@@ -71,4 +71,18 @@ sql "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0
 settle
 ok "a spool file that is gone: and stored" cmp "$nar" "$S/store/$key"
 
+# A narinfo whose text changed in the index is not served: only the program is
+# asked, as the web server's file is gone.
+path_make spoiled "$(seq 1000)"
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+settle
+rm "$S/store/$hash.narinfo"
+is "a narinfo from the index" "$(status "$U/cache/$hash.narinfo")" 200
+sql "UPDATE path SET narinfo = replace(narinfo, 'NarSize: ', 'NarSize: 1')
+    WHERE hash_part = '$hash'"
+is "a spoiled one" "$(status "$U/cache/$hash.narinfo")" 500
+ok "is named" grep -q "$hash.narinfo: its text in the index is spoiled" \
+    "$W/log/cache.log"
+
 e2e_end

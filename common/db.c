@@ -190,6 +190,31 @@ db_open(const char *path, bool full)
 	return d;
 }
 
+struct db *
+db_open_read(const char *path)
+{
+	struct db *d;
+
+	if ((d = calloc(1, sizeof(*d))) == NULL)
+		return NULL;
+	if (sqlite3_open_v2(path, &d->h,
+		SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
+		NULL) != SQLITE_OK) {
+		log_warnx("index: open %s: %s", path,
+		    d->h != NULL ? sqlite3_errmsg(d->h) : "no memory");
+		db_close(d);
+		return NULL;
+	}
+	sqlite3_extended_result_codes(d->h, 1);
+	sqlite3_busy_handler(d->h, busy, d);
+	if (exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1 ||
+	    exec(d, "PRAGMA temp_store=MEMORY") == -1) {
+		db_close(d);
+		return NULL;
+	}
+	return d;
+}
+
 void
 db_close(struct db *d)
 {

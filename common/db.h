@@ -21,6 +21,8 @@ struct db;
  * cut (synchronous=FULL), otherwise only the death of processes.
  */
 struct db *db_open(const char *path, bool full);
+/* Open the one that is at path only to read it. */
+struct db *db_open_read(const char *path);
 void db_close(struct db *d);
 
 /* How many migrations has the file seen (user_version)? */

@@ -41,24 +41,42 @@ index_open(const char *state_dir, enum index_mode mode)
 	return ix;
 }
 
+/* Take d, NULL as well, if it is of this program's version. */
+static struct index *
+as_is(struct db *d)
+{
+	struct index *ix = NULL;
+	size_t version;
+
+	if (d != NULL && db_version(d, &version) == 0 &&
+	    version == index_nmigrations)
+		ix = calloc(1, sizeof(*ix));
+	if (ix != NULL)
+		ix->db = d;
+	else
+		db_close(d);
+	return ix;
+}
+
 struct index *
 index_open_as_is(const char *state_dir)
 {
 	char path[PATH_MAX];
-	struct index *ix;
-	size_t version;
 
 	if (index_path(state_dir, path) == -1 ||
-	    access(path, R_OK | W_OK) == -1 ||
-	    (ix = calloc(1, sizeof(*ix))) == NULL)
+	    access(path, R_OK | W_OK) == -1)
 		return NULL;
-	if ((ix->db = db_open(path, false)) == NULL ||
-	    db_version(ix->db, &version) == -1 ||
-	    version != index_nmigrations) {
-		index_close(ix);
+	return as_is(db_open(path, false));
+}
+
+struct index *
+index_open_read(const char *state_dir)
+{
+	char path[PATH_MAX];
+
+	if (index_path(state_dir, path) == -1 || access(path, R_OK) == -1)
 		return NULL;
-	}
-	return ix;
+	return as_is(db_open_read(path));
 }
 
 void
@@ -665,6 +683,12 @@ take_unsigned(sqlite3_stmt *st, struct index_status *stat)
 }
 
 static void
+take_missing(sqlite3_stmt *st, struct index_status *stat)
+{
+	stat->missing = (uint64_t)sqlite3_column_int64(st, 0);
+}
+
+static void
 take_oldest(sqlite3_stmt *st, struct index_status *stat)
 {
 	stat->oldest = sqlite3_column_int64(st, 0);
@@ -685,6 +709,7 @@ index_status(struct index *ix, const char *cache, struct index_status *stat)
 	if (status_totals(ix, cache, stat) == -1 ||
 	    status_row(ix, cache, ST_STATUS_UNSIGNED, take_unsigned, stat) ==
 		-1 ||
+	    status_row(ix, cache, ST_LOST_COUNT, take_missing, stat) == -1 ||
 	    status_row(ix, cache, ST_STATUS_OLDEST, take_oldest, stat) == -1)
 		return -1;
 	return status_row(ix, cache, ST_STATUS_ERROR, take_error, stat);

@@ -58,6 +58,8 @@ enum index_mode { INDEX_READ, INDEX_WRITE };
 struct index *index_open(const char *state_dir, enum index_mode mode);
 /* The same for one that is there and needs nothing; NULL otherwise. */
 struct index *index_open_as_is(const char *state_dir);
+/* The same, for one that is only read: nothing in it can be changed. */
+struct index *index_open_read(const char *state_dir);
 void index_close(struct index *ix);
 
 /* Was the file replaced or removed?  Then nothing can be written, and what is
@@ -208,6 +210,9 @@ int index_listing_get(struct index *ix, const char *cache,
 int index_path_known(
     struct index *ix, const char *cache, const char *hash_part);
 
+/* Is the NAR of this path known to be lost?  1, or 0. */
+int index_path_lost(struct index *ix, const char *cache, const char *hash_part);
+
 /*
  * Can no reader use this path, since nobody signed it and it is not addressed
  * by its content?  1, or 0, also when it is not here.
@@ -310,6 +315,7 @@ struct index_status {
 	uint64_t paths;
 	uint64_t nar_bytes; /* sum of NarSize */
 	uint64_t unsigned_paths; /* as index_path_unsigned has it */
+	uint64_t missing; /* of the failed ones: their bytes are lost */
 	int64_t oldest; /* created of the oldest not stored; 0: none */
 	char last_error[256]; /* "" when there is none */
 	char last_error_key[KEY_MAX + 1];

@@ -173,6 +173,13 @@ const char *const index_migrations[] = {
 	/* Who was told today that what he sent is here. */
 	"CREATE INDEX audit_same ON audit (token, cache, key, time)"
 	" WHERE what = 'same';",
+
+	/*
+	 * When the bytes of an object were found to be lost: it is failed, and
+	 * the narinfos over it are not served until somebody sends it again.
+	 */
+	"ALTER TABLE asset ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX asset_missing ON asset (cache, key) WHERE missing <> 0;",
 };
 
 const size_t index_nmigrations =
@@ -227,7 +234,7 @@ const char *const index_sql[ST_MAX] = {
 	[ST_ASSET_REPLACE] =
 	    "UPDATE asset SET size = ?3, sha256 = ?4, spool = ?5, created = ?6,"
 	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
-	    " attempts = 0, next_attempt = 0, last_error = NULL"
+	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0"
 	    " WHERE cache = ?1 AND key = ?2",
 	[ST_PATH_GET] =
 	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
@@ -320,13 +327,14 @@ const char *const index_sql[ST_MAX] = {
 		       " lease = 0 WHERE " RELAYING " AND owner = ?1",
 	[ST_RENEW] =
 	    "UPDATE asset SET lease = ?2 WHERE " RELAYING " AND owner = ?1",
-	[ST_RETRY] =
-	    "UPDATE asset SET state = 'spooled', attempts = 0,"
-	    " next_attempt = 0 WHERE " NOT_STORED " AND (state = 'failed' OR"
-	    "  (state = 'spooled' AND next_attempt > 0))",
+	[ST_RETRY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+		     " next_attempt = 0 WHERE " NOT_STORED " AND missing = 0"
+		     " AND (state = 'failed' OR"
+		     "  (state = 'spooled' AND next_attempt > 0))",
 	[ST_RETRY_KEY] = "UPDATE asset SET state = 'spooled', attempts = 0,"
 			 " next_attempt = 0 WHERE cache = ?1 AND key = ?2"
-			 " AND state IN ('failed', 'spooled')",
+			 " AND state IN ('failed', 'spooled')"
+			 " AND missing = 0",
 	[ST_SPOOL_BYTES] = "SELECT coalesce(sum(in_spool), 0) FROM total",
 	[ST_ASSET_ERROR] =
 	    "SELECT last_error FROM asset WHERE cache = ?1 AND key = ?2",
@@ -414,4 +422,77 @@ const char *const index_sql[ST_MAX] = {
 	    "SELECT time, cache, key, token, address, size, what FROM ("
 	    "SELECT * FROM audit WHERE time >= ?1 AND token = ?3"
 	    " ORDER BY id DESC LIMIT ?2) ORDER BY id",
+
+	[ST_CHECK_FILE] = "PRAGMA quick_check",
+	[ST_CHECK_FOREIGN] = "PRAGMA foreign_key_check",
+	/* Totals that are not what is there, by what should be there. */
+	[ST_CHECK_TOTAL] =
+	    "WITH counted AS (SELECT cache, state AS what, count(*) AS n,"
+	    "  sum(size) AS bytes,"
+	    "  coalesce(sum(size) FILTER (WHERE spool IS NOT NULL), 0) AS spool"
+	    "  FROM asset GROUP BY cache, state UNION ALL"
+	    " SELECT cache, 'path', count(*), sum(nar_size), 0 FROM path"
+	    "  GROUP BY cache)"
+	    " SELECT cache, what FROM (SELECT * FROM counted EXCEPT"
+	    "  SELECT * FROM total) UNION"
+	    " SELECT cache, what FROM (SELECT * FROM total"
+	    "  WHERE count <> 0 OR bytes <> 0 OR in_spool <> 0 EXCEPT"
+	    "  SELECT * FROM counted)",
+	[ST_CHECK_ASSET] =
+	    "SELECT " ASSET_COLUMNS ", coalesce(owner, ''), lease,"
+	    " next_attempt, missing, hash_part IS NOT NULL FROM asset"
+	    " WHERE cache = ?1 AND key > ?2 ORDER BY key LIMIT 1",
+	/* A path with its narinfo's asset, its NAR's and the verdict on that.
+	 */
+	[ST_CHECK_PATH] =
+	    "SELECT p.hash_part, p.narinfo, p.store_path, p.nar_key,"
+	    " p.nar_hash, p.nar_size, p.file_size, a.size, a.sha256, n.size,"
+	    " n.missing, a.state IS 'stored', v.verdict, v.nar_hash, v.nar_size"
+	    " FROM path AS p"
+	    " LEFT JOIN asset AS a ON a.cache = p.cache"
+	    "  AND a.key = p.hash_part || '.narinfo'"
+	    " LEFT JOIN asset AS n ON n.cache = p.cache AND n.key = p.nar_key"
+	    " LEFT JOIN nar AS v ON v.cache = p.cache AND v.key = p.nar_key"
+	    " WHERE p.cache = ?1 AND p.hash_part > ?2"
+	    " ORDER BY p.hash_part LIMIT 1",
+	[ST_CHECK_REFERENCE] =
+	    "SELECT r.ref, p.hash_part IS NOT NULL FROM reference AS r"
+	    " LEFT JOIN path AS p ON p.cache = r.cache AND p.hash_part = r.ref"
+	    " WHERE r.cache = ?1 AND r.hash_part = ?2 ORDER BY r.ref",
+	[ST_CHECK_NAR_PATH] =
+	    "SELECT hash_part FROM path WHERE cache = ?1 AND nar_key = ?2"
+	    " AND hash_part > ?3 ORDER BY hash_part LIMIT 1",
+	[ST_LOST_SET] =
+	    "UPDATE asset SET state = 'failed', spool = NULL, url = NULL,"
+	    " owner = NULL, lease = 0, missing = ?4, last_error = ?5"
+	    " WHERE id = ?1 AND sha256 = ?2 AND spool IS ?3",
+	[ST_LOST_COUNT] = "SELECT count(*) FROM asset INDEXED BY asset_missing"
+			  " WHERE cache = ?1 AND missing <> 0",
+	[ST_LOST_PATH] = "SELECT n.missing <> 0 FROM path AS p JOIN asset AS n"
+			 " ON n.cache = p.cache AND n.key = p.nar_key"
+			 " WHERE p.cache = ?1 AND p.hash_part = ?2",
+	[ST_AGAIN] =
+	    "UPDATE asset SET state = ?3, owner = NULL, lease = 0,"
+	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0"
+	    " WHERE cache = ?1 AND key = ?2 AND owner IS ?4",
+	[ST_TOTAL_CLEAR] = "DELETE FROM total",
+	[ST_TOTAL_ASSET] =
+	    "INSERT INTO total SELECT cache, state, count(*), sum(size),"
+	    " coalesce(sum(size) FILTER (WHERE spool IS NOT NULL), 0)"
+	    " FROM asset GROUP BY cache, state",
+	[ST_TOTAL_PATH] =
+	    "INSERT INTO total SELECT cache, 'path', count(*), sum(nar_size), 0"
+	    " FROM path GROUP BY cache",
+	[ST_REFERENCE_DELETE] =
+	    "DELETE FROM reference WHERE cache = ?1 AND hash_part = ?2",
+	[ST_PATH_DELETE] =
+	    "DELETE FROM path WHERE cache = ?1 AND hash_part = ?2",
+	[ST_ASSET_DELETE] = "DELETE FROM asset WHERE cache = ?1 AND key = ?2",
+	[ST_NAR_ORPHAN] =
+	    "DELETE FROM nar WHERE NOT EXISTS (SELECT 1 FROM asset AS a"
+	    " WHERE a.cache = nar.cache AND a.key = nar.key)",
+	[ST_REFERENCE_ORPHAN] =
+	    "DELETE FROM reference WHERE NOT EXISTS (SELECT 1 FROM path AS p"
+	    " WHERE p.cache = reference.cache"
+	    " AND p.hash_part = reference.hash_part)",
 };

@@ -425,6 +425,14 @@ read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 	struct asset_row row;
 	int status = -1;
 
+	switch (index_path_lost(rd->index, rd->cache, k->hash_part.s)) {
+	case 0:
+		break;
+	case 1: /* a client that hears so sends it again */
+		return reply_empty(r, 404);
+	default:
+		return broken(r);
+	}
 	if (redirects(rd, r) &&
 	    index_asset_get(rd->index, rd->cache, k->s, &row) == 1) {
 		if (row.state == ASSET_STORED && row.url != NULL)

@@ -125,6 +125,22 @@ static const struct command commands[] = {
 	    "runs it does no harm.  Ends when nothing can be carried just "
 	    "now.\n"
 	    "The exit status is 1 when something is not stored then.\n" },
+	{ "fsck", fsck_run,
+	    "[--bytes] [--verify] [--repair] [--sample PERCENT] [--rate SIZE] "
+	    "[--json]",
+	    "check that index, spool and asset store fit together",
+	    "  --bytes           read every file and compare its digest\n"
+	    "  --verify          unpack every NAR again and compare the "
+	    "verdict\n"
+	    "  --repair          mend what is found\n"
+	    "  --sample PERCENT  of the objects, others each day\n"
+	    "  --rate SIZE       read at most so many bytes a second\n"
+	    "  --json            one JSON object\n"
+	    "\n"
+	    "The exit status is 0 when nothing is wrong, 1 when something is, "
+	    "or\n"
+	    "was and is repaired, 2 when it could not be checked to its "
+	    "end.\n" },
 	{ "retry", retry_run, "[KEY ...]",
 	    "start over with what the asset store refused",
 	    "Without a KEY it is all that failed or waits for another try.\n"

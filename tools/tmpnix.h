@@ -38,6 +38,7 @@ int sign_run(struct tool *t, int argc, char **argv);
 int log_run(struct tool *t, int argc, char **argv);
 int status_run(struct tool *t, int argc, char **argv);
 int relay_run(struct tool *t, int argc, char **argv);
+int fsck_run(struct tool *t, int argc, char **argv);
 int retry_run(struct tool *t, int argc, char **argv);
 int client_conf_run(struct tool *t, int argc, char **argv);
 

@@ -12,7 +12,7 @@ prog bundle instantiate
 reads push
 relay
 accept
-verifier gate
+verifier gate fsck
 auth
 spool asset index fcgi
 db policy proc http listen client live
@@ -39,7 +39,7 @@ openssl/*	common/hash.c
 archive*.h	common/bundle.c common/decode.c tests/*
 brotli/*	common/decode.c tests/*
 curl/*	common/http.c
-jansson.h	cgi/drv.c common/asset_policy.c
+jansson.h	cgi/drv.c tools/fsck.c common/asset_policy.c
 lzma.h	common/decode.c
 '
 

@@ -1,0 +1,182 @@
+/* fsck: files that no row of the index knows, and leftovers. */
+#include "config.h"
+
+#include "fsck.h"
+
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "key.h"
+
+/* A leftover is older than any body that may still be under way. */
+#define DAY 86400
+/* build-trace-v2/<drv>/<output>.doi */
+#define DEPTH 3
+
+struct walk {
+	struct fsck *c;
+	int dir;
+	const char *under; /* its path, "" or with a slash at its end */
+	void (*file)(struct walk *w, const char *name, const struct stat *st);
+	int depth;
+};
+
+/* Call w->file for each file below w->dir, which is taken: 0, 1 or -1. */
+static int
+walk(struct walk *w)
+{
+	char path[KEY_MAX + 1];
+	struct walk below;
+	struct dirent *de;
+	struct stat st;
+	DIR *d;
+	int rc = 0;
+
+	if ((d = fdopendir(w->dir)) == NULL) {
+		close(w->dir);
+		return -1;
+	}
+	while (rc == 0 && (de = readdir(d)) != NULL) {
+		if (strcmp(de->d_name, ".") == 0 ||
+		    strcmp(de->d_name, "..") == 0 ||
+		    fstatat(w->dir, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+			continue;
+		if (!S_ISDIR(st.st_mode)) {
+			w->file(w, de->d_name, &st);
+			if (w->c->over(w->c, "files", de->d_name, w->c->arg))
+				rc = 1;
+			continue;
+		}
+		below = *w;
+		snprintf(path, sizeof(path), "%s%s/", w->under, de->d_name);
+		below.under = path;
+		below.depth++;
+		below.dir = file_open_dir(w->dir, de->d_name, 0, false);
+		if (below.dir != -1 && below.depth < DEPTH)
+			rc = walk(&below);
+		else if (below.dir != -1)
+			close(below.dir);
+	}
+	closedir(d);
+	return rc;
+}
+
+/* The start of a file under another name, older than a day. */
+static void
+leftover(struct walk *w, const char *name, const struct stat *st)
+{
+	enum fsck_state state = FSCK_OPEN;
+
+	if (st->st_mtime > w->c->now - DAY || st->st_ctime > w->c->now - DAY)
+		return;
+	if (w->c->repair && unlinkat(w->dir, name, 0) == 0)
+		state = FSCK_REPAIRED;
+	fsck_found(w->c, state, "leftover", name,
+	    "%s%s: left behind by a write that did not end", w->under, name);
+}
+
+static void
+store_file(struct walk *w, const char *name, const struct stat *st)
+{
+	char path[KEY_MAX + 1];
+	struct asset_row row;
+	struct key k;
+	int n, found;
+
+	if (strncmp(name, ".put.", 5) == 0 || strncmp(name, ".new.", 5) == 0) {
+		leftover(w, name, st);
+		return;
+	}
+	n = snprintf(path, sizeof(path), "%s%s", w->under, name);
+	if (n < 0 || (size_t)n >= sizeof(path) ||
+	    key_parse(path, (size_t)n, &k) == -1) {
+		fsck_found(w->c, FSCK_NOTE, "foreign", name,
+		    "%s%s: not a file of a cache", w->under, name);
+		return;
+	}
+	if (!fsck_sampled(w->c, path))
+		return;
+	found = index_asset_get(w->c->ix, w->c->cache, path, &row);
+	if (found == 1)
+		index_asset_clear(&row);
+	else if (found == 0)
+		fsck_found(w->c, FSCK_NOTE, "orphan", path,
+		    "the store has it, the index does not know it");
+}
+
+static int
+walk_from(struct fsck *c, int at, const char *name,
+    void (*file)(struct walk *w, const char *name, const struct stat *st))
+{
+	struct walk w = { .c = c, .under = "", .file = file };
+
+	if ((w.dir = file_open_dir(at, name, 0, false)) == -1)
+		return errno == ENOENT ? 0 : -1;
+	return walk(&w);
+}
+
+int
+fsck_files(struct fsck *c)
+{
+	if (c->store == NULL || c->store->ops->open == NULL)
+		return 0;
+	return walk_from(c, c->state_fd, c->store->dir, store_file);
+}
+
+/* A file of ready/ that no row names: kept, in lost/. */
+static void
+ready_file(struct walk *w, const char *name, const struct stat *st)
+{
+	struct fsck *c = w->c;
+	enum fsck_state state = FSCK_OPEN;
+	int lost;
+
+	/* A row may be about to name it; one that was just stored goes. */
+	if (st->st_ctime > c->now - 600 || index_spool_used(c->ix, name) != 0)
+		return;
+	if (c->repair &&
+	    (lost = file_open_dir(c->spool_fd, "lost", 0700, true)) != -1) {
+		if (renameat(w->dir, name, lost, name) == 0)
+			state = FSCK_REPAIRED;
+		close(lost);
+	}
+	fsck_found(c, state, "spool-file", name,
+	    "spool/ready/%s: no row names it%s", name,
+	    state == FSCK_REPAIRED ? ": moved to spool/lost" : "");
+}
+
+static void
+lost_file(struct walk *w, const char *name, const struct stat *st)
+{
+	char digest[DIGEST_BASE32 + 1] = "unreadable";
+	struct digest d;
+	int fd;
+
+	(void)st;
+	fd = openat(w->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd != -1 && fsck_digest(w->c, fd, &d) == 0)
+		digest_to_base32(&d, digest);
+	if (fd != -1)
+		close(fd);
+	fsck_found(w->c, FSCK_NOTE, "spool-lost", name,
+	    "spool/lost/%s: its SHA-256 is %s", name, digest);
+}
+
+int
+fsck_spool(struct fsck *c)
+{
+	int rc;
+
+	if ((rc = walk_from(c, c->spool_fd, "ready", ready_file)) != 0 ||
+	    (rc = walk_from(c, c->spool_fd, "lost", lost_file)) != 0)
+		return rc;
+	return walk_from(c, c->spool_fd, "incoming", leftover);
+}

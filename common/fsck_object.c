@@ -1,0 +1,480 @@
+/* fsck: each object, where its bytes are. */
+#include "config.h"
+
+#include "fsck.h"
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "index_check.h"
+#include "key.h"
+#include "log.h"
+#include "verify.h"
+
+/* The longest wait between attempts, with what chance adds (relay.c). */
+#define WAIT_MAX 4500
+#define QUARANTINE "quarantine"
+/* What an object costs at least, for the rate: a seek. */
+#define OBJECT_COST 4096
+
+enum bytes { BYTES_GOOD, BYTES_GONE, BYTES_SPOILED, BYTES_UNKNOWN };
+
+static bool
+is_spooled(const struct index_check_asset *a)
+{
+	return a->row.spool[0] != '\0';
+}
+
+/* A store on the network: is it there, with that size? */
+static enum bytes
+ask_store(struct fsck *c, const struct asset_row *row, struct buf *why)
+{
+	const struct asset_source src = { .key = row->key,
+		.size = row->size,
+		.fd = -1,
+		.sha256 = &row->sha256 };
+
+	if (row->url == NULL)
+		return BYTES_GONE;
+	switch (c->store->ops->confirm(c->store, &src, row->url, why)) {
+	case ASSET_OK:
+		return BYTES_GOOD;
+	case ASSET_MISSING:
+		return BYTES_GONE;
+	default:
+		return BYTES_UNKNOWN;
+	}
+}
+
+/* Is the open file what row says? */
+static enum bytes
+compare(
+    struct fsck *c, const struct index_check_asset *a, int fd, struct buf *why)
+{
+	struct digest d;
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return BYTES_UNKNOWN;
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != a->row.size) {
+		buf_addf(why, "%lld bytes instead of %" PRIu64,
+		    (long long)st.st_size, a->row.size);
+		return BYTES_SPOILED;
+	}
+	if (!c->bytes && !a->is_narinfo)
+		return BYTES_GOOD;
+	if (fsck_digest(c, fd, &d) == -1)
+		return BYTES_UNKNOWN;
+	if (digest_equal(&d, &a->row.sha256))
+		return BYTES_GOOD;
+	buf_adds(why, "its bytes have another digest");
+	return BYTES_SPOILED;
+}
+
+static enum bytes
+look(struct fsck *c, const struct index_check_asset *a, struct buf *why)
+{
+	char text[128];
+	enum bytes b;
+	int fd;
+
+	buf_clear(why);
+	if (!is_spooled(a) && c->store->ops->open == NULL)
+		return ask_store(c, &a->row, why);
+	fd = is_spooled(a) ? spool_read(c->spool, a->row.spool)
+			   : c->store->ops->open(c->store, a->row.key);
+	if (fd == -1 && (errno == ENOENT || errno == ELOOP)) {
+		buf_adds(why, "its file is gone");
+		return BYTES_GONE;
+	}
+	b = fd == -1 ? BYTES_UNKNOWN : compare(c, a, fd, why);
+	if (b == BYTES_UNKNOWN)
+		buf_adds(why, strerror_r(errno, text, sizeof(text)));
+	if (fd != -1)
+		close(fd);
+	return b;
+}
+
+/* Read the row of *a again: 1 when it is as it was, else 0, or -1. */
+static int
+reread(struct fsck *c, struct index_check_asset *a)
+{
+	struct index_check_asset now;
+	char before[KEY_MAX + 1];
+	size_t n = strlen(a->row.key);
+	int rc;
+
+	/* The key in front of it ends earlier. */
+	memcpy(before, a->row.key, n);
+	before[n - 1] = '\0';
+	while (
+	    (rc = index_check_asset_next(c->ix, c->cache, before, &now)) == 1 &&
+	    strcmp(now.row.key, a->row.key) < 0) {
+		snprintf(before, sizeof(before), "%s", now.row.key);
+		index_asset_clear(&now.row);
+	}
+	if (rc != 1)
+		return rc;
+	rc = strcmp(now.row.key, a->row.key) == 0 &&
+	    now.row.state == a->row.state &&
+	    strcmp(now.row.spool, a->row.spool) == 0 &&
+	    digest_equal(&now.row.sha256, &a->row.sha256);
+	index_asset_clear(&a->row);
+	*a = now;
+	return rc;
+}
+
+/* Put what the file fd has into the store, as it should be: 1, 0 or -1. */
+static int
+put_back(struct fsck *c, struct index_check_asset *a, int fd)
+{
+	struct key k;
+	struct asset_source src = { .key = a->row.key,
+		.size = a->row.size,
+		.fd = fd,
+		.dir = -1,
+		.name = "",
+		.sha256 = &a->row.sha256 };
+	struct buf why = BUF_INIT;
+	char *url = NULL;
+	int rc = 0;
+
+	if (key_parse(a->row.key, strlen(a->row.key), &k) == -1)
+		return 0;
+	src.content_type = key_content_type(k.kind);
+	if (c->store->ops->put(c->store, &src, &url, &why) == ASSET_OK &&
+	    (c->store->ops->flush == NULL ||
+		c->store->ops->flush(c->store, &why) == ASSET_OK) &&
+	    c->store->ops->confirm(c->store, &src, url, &why) == ASSET_OK)
+		rc = 1;
+	else
+		log_warnx("fsck: %s: %s", a->row.key, buf_str(&why));
+	free(url);
+	buf_free(&why);
+	return rc;
+}
+
+/* An open file with the bytes of the row under dir/name: -1 when it has not. */
+static int
+open_same(struct fsck *c, const struct index_check_asset *a, int dir,
+    const char *name)
+{
+	struct digest d;
+	struct stat st;
+	int fd;
+
+	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size == a->row.size &&
+	    fsck_digest(c, fd, &d) == 0 && digest_equal(&d, &a->row.sha256))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The first file of a directory with these bytes. */
+static int
+open_in(
+    struct fsck *c, const struct index_check_asset *a, int at, const char *name)
+{
+	struct dirent *de;
+	int dir, found = -1;
+	DIR *d;
+
+	if ((dir = file_open_dir(at, name, 0, false)) == -1)
+		return -1;
+	if ((d = fdopendir(dir)) == NULL) {
+		close(dir);
+		return -1;
+	}
+	while (found == -1 && (de = readdir(d)) != NULL)
+		if (de->d_name[0] != '.')
+			found = open_same(c, a, dir, de->d_name);
+	closedir(d);
+	return found;
+}
+
+/* Another place that has the bytes: an open file, or -1. */
+static int
+second_place(struct fsck *c, const struct index_check_asset *a)
+{
+	static const char *const dirs[] = { ASSET_DIR_PUBLIC,
+		ASSET_DIR_PRIVATE };
+	char path[KEY_MAX + 32];
+	size_t i;
+	int fd = -1;
+
+	for (i = 0; i < 2 && fd == -1; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dirs[i], a->row.key);
+		fd = open_same(c, a, c->state_fd, path);
+	}
+	if (fd == -1)
+		fd = open_in(c, a, c->spool_fd, "lost");
+	if (fd == -1)
+		fd = open_in(c, a, c->spool_fd, "ready");
+	return fd;
+}
+
+/* A file that is not what it should be is kept, out of everybody's way. */
+static void
+quarantine(struct fsck *c, const struct index_check_asset *a)
+{
+	char name[KEY_MAX + 32], path[KEY_MAX + 32];
+	int dir;
+	char *p;
+
+	if (!is_spooled(a) && c->store->ops->open == NULL)
+		return;
+	if ((dir = file_open_dir(c->state_fd, QUARANTINE, 0700, true)) == -1) {
+		log_warn("fsck: %s", QUARANTINE);
+		return;
+	}
+	snprintf(name, sizeof(name), "%s.%lld", a->row.key, (long long)c->now);
+	for (p = name; (p = strchr(p, '/')) != NULL;)
+		*p = '_';
+	snprintf(path, sizeof(path), "%s/%s",
+	    is_spooled(a) ? "spool/ready" : c->store->dir,
+	    is_spooled(a) ? a->row.spool : a->row.key);
+	if (renameat(c->state_fd, path, dir, name) == -1 && errno != ENOENT)
+		log_warn("fsck: move %s to %s", path, QUARANTINE);
+	close(dir);
+}
+
+/* Bytes are lost: from a second place, or marked. */
+static int
+mend_bytes(struct fsck *c, struct index_check_asset *a, enum bytes b)
+{
+	int fd, rc;
+
+	if (b == BYTES_SPOILED)
+		quarantine(c, a);
+	if (c->store->ops->open != NULL && (fd = second_place(c, a)) != -1) {
+		rc = put_back(c, a, fd);
+		close(fd);
+		if (rc == 1 &&
+		    (rc = index_check_lost(
+			 c->ix, &a->row, c->now, "found again")) == 1)
+			return index_check_again(
+			    c->ix, c->cache, a->row.key, ASSET_STORED, NULL);
+	}
+	rc = index_check_lost(c->ix, &a->row, c->now,
+	    "its bytes are lost (tmpnix fsck): push it again");
+	if (rc == 1)
+		fsck_hide(c, a->row.key);
+	return rc;
+}
+
+static void
+found_bytes(
+    struct fsck *c, struct index_check_asset *a, enum bytes b, const char *why)
+{
+	enum fsck_state state = FSCK_OPEN;
+
+	if (a->is_narinfo) {
+		if (c->repair)
+			state = fsck_mended(c,
+			    index_check_again(c->ix, c->cache, a->row.key,
+				ASSET_SPOOLED, NULL));
+		fsck_found(c, state, "narinfo-store", a->row.key,
+		    "the store has not the index's text: %s", why);
+		return;
+	}
+	if (c->repair)
+		state = fsck_mended(c, mend_bytes(c, a, b));
+	fsck_found(c, state, b == BYTES_GONE ? "lost" : "spoiled", a->row.key,
+	    "%s, %s", is_spooled(a) ? "in the spool" : "in the store", why);
+}
+
+static void
+fsck_missing(struct fsck *c, struct index_check_asset *a)
+{
+	enum fsck_state state = FSCK_OPEN;
+	int fd, rc;
+
+	if (c->repair && c->store->ops->open != NULL &&
+	    (fd = second_place(c, a)) != -1) {
+		if ((rc = put_back(c, a, fd)) == 1)
+			rc = index_check_again(
+			    c->ix, c->cache, a->row.key, ASSET_STORED, NULL);
+		close(fd);
+		state = fsck_mended(c, rc);
+	}
+	fsck_found(c, state, "missing", a->row.key,
+	    state == FSCK_REPAIRED ? "its bytes were found again"
+				   : "its bytes are lost: push it again");
+}
+
+/* Is the instance that has it claimed gone? */
+static bool
+owner_gone(const struct fsck *c, const char *owner)
+{
+	char lock[80];
+	bool gone;
+	int fd;
+
+	if (owner[0] == '\0' || strchr(owner, '/') != NULL)
+		return true;
+	snprintf(lock, sizeof(lock), "%s.lock", owner);
+	if ((fd = openat(c->spool_fd, lock, O_RDONLY | O_CLOEXEC)) == -1)
+		return errno == ENOENT;
+	gone = flock(fd, LOCK_SH | LOCK_NB) == 0;
+	close(fd);
+	return gone;
+}
+
+/* The claim, the time of the next try, a failure. */
+static void
+fsck_waiting(struct fsck *c, struct index_check_asset *a, bool there)
+{
+	enum fsck_state state = FSCK_OPEN;
+	const char *kind = NULL, *what = "";
+
+	if (a->row.state == ASSET_RELAYING &&
+	    (a->lease < c->now || owner_gone(c, a->owner))) {
+		kind = "claim";
+		what = "claimed by a process that is gone";
+	} else if (a->row.state == ASSET_SPOOLED &&
+	    a->next_attempt > c->now + WAIT_MAX) {
+		kind = "next-attempt";
+		what = "its next try is further away than any should be";
+	} else if (a->row.state == ASSET_FAILED && there && a->missing == 0) {
+		kind = "failed";
+		what = "failed, but its bytes are here: it can be tried again";
+	}
+	if (kind == NULL)
+		return;
+	if (c->repair)
+		state = fsck_mended(c,
+		    index_check_again(c->ix, c->cache, a->row.key,
+			ASSET_SPOOLED, a->owner[0] != '\0' ? a->owner : NULL));
+	fsck_found(c, state, kind, a->row.key, "%s", what);
+}
+
+/* Unpack the NAR again: is the verdict what it should be? */
+static void
+verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
+{
+	static const atomic_bool never;
+	enum fsck_state state = FSCK_OPEN;
+	struct verified was, is;
+	bool known, same;
+	int fd;
+
+	if (!is_spooled(a) && c->store->ops->open == NULL)
+		return;
+	fd = is_spooled(a) ? spool_read(c->spool, a->row.spool)
+			   : c->store->ops->open(c->store, a->row.key);
+	if (fd == -1 ||
+	    verify_nar(fd, k, c->conf->max_nar_size, &never, &is) == -1) {
+		c->unknown++;
+		if (fd != -1)
+			close(fd);
+		return;
+	}
+	close(fd);
+	known = index_nar_get(c->ix, c->cache, k->s, &was) == 1;
+	same = known && was.verdict == is.verdict &&
+	    (is.verdict != VERDICT_GOOD ||
+		(was.nar_size == is.nar_size &&
+		    digest_equal(&was.nar_hash, &is.nar_hash)));
+	if (!known)
+		fsck_found(
+		    c, FSCK_NOTE, "unverified", k->s, "it was never verified");
+	else if (!same) {
+		if (c->repair)
+			state = fsck_mended(c,
+			    index_nar_put(c->ix, c->cache, k->s, &is, c->now) ==
+				    0
+				? 1
+				: -1);
+		fsck_found(c, state, "verdict", k->s,
+		    "the verdict on it is wrong: %s",
+		    is.verdict == VERDICT_GOOD ? "it is good" : is.why);
+	}
+	verified_clear(&is);
+	if (known)
+		verified_clear(&was);
+}
+
+static void
+fsck_object(struct fsck *c, struct index_check_asset *a)
+{
+	struct buf why = BUF_INIT;
+	enum bytes b = BYTES_GOOD;
+	struct key k;
+	int tries;
+
+	if (key_parse(a->row.key, strlen(a->row.key), &k) == -1) {
+		fsck_found(c, FSCK_OPEN, "key", a->row.key, "not a key");
+		return;
+	}
+	if (k.kind == KEY_NARINFO &&
+	    index_path_known(c->ix, c->cache, k.hash_part.s) == 0) {
+		fsck_found(c,
+		    c->repair
+			? fsck_mended(c,
+			      index_check_forget(c->ix, c->cache, &k.hash_part))
+			: FSCK_OPEN,
+		    "path", a->row.key, "a narinfo without its path");
+		return;
+	}
+	if (a->missing != 0) {
+		fsck_missing(c, a);
+		return;
+	}
+	/* A narinfo that is not stored is in the index alone. */
+	if (!a->is_narinfo || a->row.state == ASSET_STORED)
+		for (tries = 0; tries < 3; tries++) {
+			b = look(c, a, &why);
+			if (b == BYTES_GOOD || b == BYTES_UNKNOWN)
+				break;
+			/* The relay may have moved it meanwhile. */
+			if (tries > 0 && reread(c, a) == 1)
+				break;
+		}
+	if (b == BYTES_UNKNOWN) {
+		c->unknown++;
+		fsck_found(c, FSCK_NOTE, "unknown", a->row.key,
+		    "could not be looked at: %s", buf_str(&why));
+	} else if (b != BYTES_GOOD)
+		found_bytes(c, a, b, buf_str(&why));
+	else if (c->verify && k.kind == KEY_NAR)
+		verify(c, a, &k);
+	if (b == BYTES_GOOD)
+		fsck_waiting(c, a, true);
+	buf_free(&why);
+}
+
+int
+fsck_objects(struct fsck *c, const char *from)
+{
+	struct index_check_asset a;
+	char at[KEY_MAX + 1];
+	int rc;
+
+	snprintf(at, sizeof(at), "%s", from);
+	while ((rc = index_check_asset_next(c->ix, c->cache, at, &a)) == 1) {
+		snprintf(at, sizeof(at), "%s", a.row.key);
+		if (fsck_sampled(c, at)) {
+			fsck_pay(c, OBJECT_COST);
+			fsck_object(c, &a);
+			c->objects++;
+		}
+		index_asset_clear(&a.row);
+		if (c->over(c, "objects", at, c->arg))
+			return 1;
+	}
+	return rc;
+}

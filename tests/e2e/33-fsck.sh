@@ -1,0 +1,128 @@
+#!/bin/sh
+# tmpnix fsck: each kind of damage is found, by its exit status and in words,
+# and nothing is touched; --repair mends it; then all is well again.  The
+# programs run all the while.
+# shellcheck disable=SC1091,SC2016,SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+
+STORE=/nix/store
+site_make $STORE stream
+site_start
+
+fsck() {
+	tmpnix fsck "$@" >"$W/fsck.out" 2>&1
+	fsck_rc=$?
+}
+clean() {
+	fsck --bytes --verify
+	is "$1: all is well" "$fsck_rc" 0 || cat "$W/fsck.out"
+}
+# broken NAME KIND [OPTION]: found, and nothing touched.
+broken() {
+	before=$(sql "SELECT * FROM asset ORDER BY id"; cd "$S" && ls -lR store)
+	fsck ${3:+"$3"}
+	is "$1: is found" "$fsck_rc" 1
+	ok "$1: as $2" grep -q ": $2: " "$W/fsck.out"
+	is "$1: nothing is touched" "$(sql "SELECT * FROM asset ORDER BY id"
+	    cd "$S" && ls -lR store)" "$before"
+}
+# mended NAME KIND [OPTION]: in one run.
+mended() {
+	broken "$@"
+	fsck --repair ${3:+"$3"}
+	is "$1: is repaired, and said" "$fsck_rc" 1
+	ok "$1: and nothing is open" grep -q ' 0 problems' "$W/fsck.out"
+	settle
+	clean "$1"
+}
+# push: the NAR and the narinfo of the last path_make.
+push() {
+	put "$key" "$nar"
+	put "$hash.narinfo" "$info"
+}
+# healed NAME: by a push, after --repair.
+healed() {
+	fsck --repair --bytes
+	is "$1: GET of the narinfo" "$(status "$U/cache/$hash.narinfo")" 404
+	is "$1: HEAD too" "$(status -I "$U/cache/$hash.narinfo")" 404
+	fsck
+	is "$1: is open until it is pushed" "$fsck_rc" 1
+	ok "$1: as missing" grep -q "$key: missing: " "$W/fsck.out"
+	is "$1: tmpnix retry can't help" "$(tmpnix retry)" "0 to be tried again"
+	push
+	is "$1: the narinfo is served" "$(status "$U/cache/$hash.narinfo")" 200
+	settle
+	ok "$1: the NAR is stored" cmp "$nar" "$S/store/$key"
+	ok "$1: so is the narinfo" test -s "$S/store/$hash.narinfo"
+	clean "$1"
+}
+
+path_make one "$(seq 3000)"
+push
+settle
+clean "a cache"
+narinfo=$S/store/$hash.narinfo
+
+rm "$S/store/$key"
+broken "a lost file" lost
+healed "a lost file"
+printf x | dd of="$S/store/$key" bs=1 seek=99 conv=notrunc 2>/dev/null
+fsck
+is "a flipped byte is not seen without --bytes" "$fsck_rc" 0
+broken "a flipped byte" spoiled --bytes
+healed "a flipped byte"
+ok "what was spoiled is kept" ls "$S"/quarantine/nar_*
+mkdir -p "$S/spool/lost"
+mv "$S/store/$key" "$S/spool/lost/kept"
+mended "a lost file that is in spool/lost" lost
+ok "is stored again" cmp "$nar" "$S/store/$key"
+rm "$S/spool/lost/kept"
+
+echo no >"$narinfo"
+mended "another narinfo in the store" narinfo-store
+sql "UPDATE path SET narinfo = replace(narinfo, 'NarSize', 'NarSiza')"
+mended "a spoiled narinfo in the index" narinfo-spoiled
+sql "UPDATE path SET nar_size = nar_size + 1"
+mended "a path that is not as its narinfo" path
+sql "PRAGMA foreign_keys=ON; DELETE FROM asset WHERE key = '$hash.narinfo'"
+mended "a path without its narinfo's row" path
+sql "UPDATE total SET count = count + 1"
+mended "a wrong total" total
+sql "UPDATE nar SET verdict = 1, why = 'once', nar_hash = NULL"
+broken "a wrong verdict" verdict
+mended "a wrong verdict, unpacked" verdict --verify
+sql "INSERT INTO reference VALUES ('main', 'nopath', 'x')"
+mended "a reference of no path" index-file
+
+far=$(($(date +%s) + 99999))
+sql "UPDATE asset SET state = 'spooled', next_attempt = $far
+    WHERE key = (SELECT max(key) FROM asset WHERE key LIKE '%.narinfo')"
+mended "a next try that is far" next-attempt
+sql "UPDATE asset SET state = 'failed', last_error = 'EIO'
+    WHERE key = (SELECT max(key) FROM asset WHERE key LIKE '%.narinfo')"
+mended "a failure that has passed" failed
+sql "UPDATE asset SET state = 'relaying', owner = 'gone', lease = $far
+    WHERE key = (SELECT max(key) FROM asset WHERE key LIKE '%.narinfo')"
+mended "a claim of nobody" claim
+
+echo x >"$S/store/nar/.put.1.2"
+fsck
+is "a file that is being written" "$fsck_rc" 0
+cp "$S/store/nix-cache-info" "$S/store/log.txt"
+fsck
+is "a file of somebody else" "$fsck_rc" 0
+ok "is said" grep -q 'log.txt: foreign' "$W/fsck.out"
+rm "$S/store/nar/.put.1.2" "$S/store/log.txt"
+
+ok "--json" sh -c '"$1" -f "$2" fsck --json | grep -q "\"problems\":0"' - \
+    "$top_builddir/tmpnix" "$CONF"
+fsck --sample 0
+is "a sample of nothing" "$fsck_rc" 2
+fsck --sample 10 --rate 100M --bytes
+is "a sample, at a rate" "$fsck_rc" 0
+mv "$S/index.db" "$W/away"
+fsck
+is "without an index" "$fsck_rc" 2
+mv "$W/away" "$S/index.db"
+
+e2e_end

@@ -1,0 +1,269 @@
+/* tmpnix fsck: do index, spool and asset store fit together? */
+#include "config.h"
+
+#include "tmpnix.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "fsck.h"
+#include "clock.h"
+#include "file.h"
+#include "num.h"
+
+#define FSCK_UNCHECKED 2
+
+struct run {
+	struct tool *tool;
+	struct fsck check;
+	json_t *findings; /* with --json, else NULL */
+	bool progress;
+	int64_t shown;
+	bool ended; /* by a signal */
+};
+
+static volatile sig_atomic_t told;
+
+static void
+on_signal(int sig)
+{
+	told = sig;
+}
+
+static const char *const states[] = { "note", "open", "repaired" };
+
+static void
+found(const struct fsck_finding *f, void *arg)
+{
+	struct run *k = arg;
+
+	if (k->findings != NULL) {
+		json_array_append_new(k->findings,
+		    json_pack("{s:s, s:s, s:s, s:s, s:s}", "cache", f->cache,
+			"key", f->key, "kind", f->kind, "state",
+			states[f->state], "message", f->what));
+		return;
+	}
+	printf("%s: %s%s%s: %s\n", f->cache, f->key,
+	    f->key[0] != '\0' ? ": " : "", f->kind, f->what);
+	if (f->state == FSCK_REPAIRED)
+		printf("  repaired\n");
+}
+
+static bool
+over(struct fsck *c, const char *phase, const char *key, void *arg)
+{
+	struct run *k = arg;
+	int64_t now = clock_ms() / 1000;
+
+	if (k->progress && now != k->shown) {
+		k->shown = now;
+		fprintf(stderr, "\r%s %s: %" PRIu64 " looked at, %.60s\033[K",
+		    c->cache, phase, c->objects, key);
+	}
+	if (told != 0)
+		k->ended = true;
+	return k->ended;
+}
+
+/* One cache: 0, 1 when it was told to end, or -1. */
+static int
+fsck_cache(struct fsck *c)
+{
+	int rc;
+
+	if (c->store == NULL)
+		return 0;
+	/* What is found out about objects counts for the paths. */
+	if ((rc = fsck_objects(c, "")) != 0 || (rc = fsck_paths(c, "")) != 0)
+		return rc;
+	return fsck_files(c);
+}
+
+static int
+fsck_all(struct run *k)
+{
+	struct fsck *c = &k->check;
+	const struct conf *conf = k->tool->conf;
+	int rc;
+
+	c->cache = CACHE_MAIN;
+	if ((c->store = asset_store_open_probe(conf, true)) == NULL)
+		return -1;
+	if ((rc = fsck_index(c)) != 0 || (rc = fsck_spool(c)) != 0 ||
+	    (rc = fsck_cache(c)) != 0)
+		return rc;
+	asset_store_close(c->store);
+	c->store = NULL;
+	c->cache = CACHE_DRV;
+	if (faccessat(c->state_fd, "drvs", F_OK, 0) == 0 &&
+	    (c->store = asset_file_open(conf->state_dir, "drvs", false)) ==
+		NULL)
+		return -1;
+	return fsck_cache(c);
+}
+
+static int
+open_all(struct run *k)
+{
+	struct fsck *c = &k->check;
+	const struct conf *conf;
+
+	if ((conf = tool_conf(k->tool)) == NULL)
+		return -1;
+	tool_become_owner(conf);
+	c->conf = conf;
+	if (c->repair)
+		c->ix = tool_index(k->tool, INDEX_WRITE);
+	else if ((c->ix = index_open_read(conf->state_dir)) == NULL)
+		tool_error("%s/index.db can't be read: run this as the user "
+			   "the programs run as, with their version, and after "
+			   "tmpnix init",
+		    conf->state_dir);
+	if (c->ix == NULL ||
+	    (c->state_fd =
+		    file_open_dir(AT_FDCWD, conf->state_dir, 0, false)) == -1 ||
+	    (c->spool_fd = file_open_dir(c->state_fd, "spool", 0, false)) ==
+		-1 ||
+	    (c->spool = spool_open_read(conf->state_dir)) == NULL)
+		return -1;
+	return 0;
+}
+
+static void
+close_all(struct fsck *c)
+{
+	asset_store_close(c->store);
+	if (c->spool != NULL)
+		spool_close(c->spool);
+	if (c->spool_fd != -1)
+		close(c->spool_fd);
+	if (c->state_fd != -1)
+		close(c->state_fd);
+	index_close(c->ix);
+}
+
+static void
+report(struct run *k, int rc)
+{
+	const struct fsck *c = &k->check;
+	char size[TOOL_SIZE_LEN + 1];
+	json_t *all;
+	char *text;
+
+	if (k->progress)
+		fputs("\r\033[K", stderr);
+	if (k->findings == NULL) {
+		printf("%" PRIu64 " looked at, %s read, %" PRIu64
+		       " problems, %" PRIu64 " repaired, %" PRIu64
+		       " could not be looked at%s\n",
+		    c->objects, tool_size(c->read, size), c->problems,
+		    c->repaired, c->unknown,
+		    rc != 0 ? "; ended before its time" : "");
+		return;
+	}
+	all = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "complete",
+	    rc == 0, "objects", (json_int_t)c->objects, "bytes_read",
+	    (json_int_t)c->read, "problems", (json_int_t)c->problems,
+	    "repaired", (json_int_t)c->repaired, "unknown",
+	    (json_int_t)c->unknown, "findings", json_incref(k->findings));
+	if ((text = json_dumps(all, JSON_COMPACT)) != NULL)
+		printf("%s\n", text);
+	free(text);
+	json_decref(all);
+}
+
+/* Options into k: 0, or -1. */
+static int
+options(struct run *k, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "bytes", no_argument, NULL, 'b' },
+		{ "verify", no_argument, NULL, 'v' },
+		{ "repair", no_argument, NULL, 'r' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "sample", required_argument, NULL, 's' },
+		{ "rate", required_argument, NULL, 'R' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct fsck *ch = &k->check;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'b':
+			ch->bytes = true;
+			break;
+		case 'v':
+			ch->verify = true;
+			break;
+		case 'r':
+			ch->repair = true;
+			break;
+		case 'j':
+			k->findings = json_array();
+			break;
+		case 's':
+			if (num_parse(optarg, strlen(optarg), 100,
+				&ch->sample) == -1 ||
+			    ch->sample == 0)
+				return -1;
+			break;
+		case 'R':
+			if (num_parse_size(optarg, strlen(optarg), INT64_MAX,
+				&ch->rate) == -1)
+				return -1;
+			break;
+		default:
+			return -1;
+		}
+	}
+	return optind == argc ? 0 : -1;
+}
+
+int
+fsck_run(struct tool *t, int argc, char **argv)
+{
+	struct run k = { .tool = t,
+		.progress = isatty(STDERR_FILENO),
+		.check = { .sample = 100, .state_fd = -1, .spool_fd = -1 } };
+	struct sigaction sa = { .sa_handler = on_signal };
+	struct fsck *c = &k.check;
+	int rc = -1, status = FSCK_UNCHECKED;
+
+	if (options(&k, argc, argv) == -1) {
+		json_decref(k.findings);
+		return tool_usage("fsck");
+	}
+	c->now = (int64_t)time(NULL);
+	c->started_ms = clock_ms();
+	c->found = found;
+	c->over = over;
+	c->arg = &k;
+	/* The store's files are for the web server to read. */
+	umask(022);
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	if (open_all(&k) == 0) {
+		rc = fsck_all(&k);
+		if (rc == -1)
+			tool_error("fsck: it could not be checked, see above");
+		report(&k, rc);
+		if (rc == 0 && c->unknown == 0)
+			status = c->problems + c->repaired > 0 ? TOOL_FAILED
+							       : TOOL_OK;
+	}
+	close_all(c);
+	json_decref(k.findings);
+	return status;
+}

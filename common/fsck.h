@@ -41,6 +41,7 @@ struct fsck {
 	struct spool_dir *spool;
 	int spool_fd; /* the spool's directory */
 	int state_fd; /* state_dir */
+	int files_fd; /* rebuild: the directory it reads */
 	const char *cache;
 	bool bytes, verify, repair;
 	uint64_t sample; /* percent of the objects, by day; 100: all */
@@ -68,6 +69,12 @@ int fsck_objects(struct fsck *c, const char *from);
 int fsck_files(struct fsck *c);
 /* The files of the spool. */
 int fsck_spool(struct fsck *c);
+
+/*
+ * Enter the narinfos and objects of the file store under state_dir/dir into
+ * the index, which is a new one.  0, 1 when over() said so, or -1.
+ */
+int fsck_rebuild(struct fsck *c, const char *dir);
 
 /* Between the parts: tell of something; one that mended is FSCK_REPAIRED. */
 void fsck_found(struct fsck *c, enum fsck_state state, const char *kind,

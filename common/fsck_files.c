@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "index_check.h"
 #include "key.h"
+#include "narinfo.h"
 
 /* A leftover is older than any body that may still be under way. */
 #define DAY 86400
@@ -179,4 +181,103 @@ fsck_spool(struct fsck *c)
 	    (rc = walk_from(c, c->spool_fd, "lost", lost_file)) != 0)
 		return rc;
 	return walk_from(c, c->spool_fd, "incoming", leftover);
+}
+
+/* Rebuild ---------------------------------------------------------------- */
+
+/* A narinfo of the store, exactly as it is, if its NAR is there. */
+static void
+enter_narinfo(struct fsck *c, int fd, const char *key)
+{
+	const char *store_dir = strcmp(c->cache, CACHE_DRV) == 0
+	    ? c->conf->drv_store_dir
+	    : c->conf->store_dir;
+	struct buf text = BUF_INIT_MAX(NARINFO_MAX);
+	struct narinfo *ni = NULL;
+	char err[256] = "it can't be read";
+	struct stat st;
+
+	if (file_read_max(fd, NARINFO_MAX, &text) == 0)
+		ni = narinfo_parse(
+		    buf_str(&text), text.len, store_dir, err, sizeof(err));
+	if (ni == NULL)
+		fsck_found(c, FSCK_OPEN, "rebuild", key, "%s", err);
+	else if (strncmp(ni->hash_part.s, key, HASH_PART_LEN) != 0)
+		fsck_found(c, FSCK_OPEN, "rebuild", key,
+		    "it is the narinfo of %s", ni->base);
+	else if (fstatat(c->files_fd, ni->nar.s, &st, AT_SYMLINK_NOFOLLOW) ==
+		-1 ||
+	    !S_ISREG(st.st_mode) ||
+	    (ni->has_file_size && (uint64_t)st.st_size != ni->file_size))
+		fsck_found(c, FSCK_OPEN, "rebuild", key,
+		    "its NAR %s is not there, or of another size: left out",
+		    ni->nar.s);
+	else {
+		ni->file_size = (uint64_t)st.st_size;
+		ni->has_file_size = true;
+		if (index_check_enter_path(
+			c->ix, c->cache, ni, &text, true, c->now) != 1)
+			c->unknown++;
+	}
+	narinfo_free(ni);
+	buf_free(&text);
+}
+
+/* Any other object; a NAR's name is its digest. */
+static void
+enter_object(struct fsck *c, int fd, const struct key *k, const struct stat *st)
+{
+	struct asset_new a = { .key = k->s,
+		.size = (uint64_t)st->st_size,
+		.content_type = key_content_type(k->kind) };
+
+	if (k->kind == KEY_NAR && !c->bytes)
+		a.sha256 = k->file_hash;
+	else if (fsck_digest(c, fd, &a.sha256) == -1) {
+		c->unknown++;
+		return;
+	}
+	if (k->kind == KEY_NAR && !digest_equal(&a.sha256, &k->file_hash))
+		fsck_found(c, FSCK_OPEN, "rebuild", k->s,
+		    "its bytes are not what its name says: left out");
+	else if (index_check_enter(c->ix, c->cache, &a, c->now) != 1)
+		c->unknown++;
+}
+
+static void
+rebuild_file(struct walk *w, const char *name, const struct stat *st)
+{
+	struct fsck *c = w->c;
+	char path[KEY_MAX + 1];
+	struct key k;
+	int fd, n;
+
+	n = snprintf(path, sizeof(path), "%s%s", w->under, name);
+	if (n < 0 || (size_t)n >= sizeof(path) || !S_ISREG(st->st_mode) ||
+	    key_parse(path, (size_t)n, &k) == -1)
+		return;
+	if ((fd = openat(w->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) ==
+	    -1) {
+		c->unknown++;
+		return;
+	}
+	if (k.kind == KEY_NARINFO)
+		enter_narinfo(c, fd, path);
+	else
+		enter_object(c, fd, &k, st);
+	close(fd);
+	c->objects++;
+}
+
+int
+fsck_rebuild(struct fsck *c, const char *dir)
+{
+	int rc;
+
+	c->files_fd = file_open_dir(c->state_fd, dir, 0, false);
+	if (c->files_fd == -1)
+		return errno == ENOENT ? 0 : -1;
+	rc = walk_from(c, c->state_fd, dir, rebuild_file);
+	close(c->files_fd);
+	return rc;
 }

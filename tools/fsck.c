@@ -3,6 +3,10 @@
 
 #include "tmpnix.h"
 
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -10,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +31,7 @@ struct run {
 	struct fsck check;
 	json_t *findings; /* with --json, else NULL */
 	bool progress;
+	bool rebuild;
 	int64_t shown;
 	bool ended; /* by a signal */
 };
@@ -123,14 +127,16 @@ open_all(struct run *k)
 		return -1;
 	tool_become_owner(conf);
 	c->conf = conf;
-	if (c->repair)
+	if (k->rebuild)
+		;
+	else if (c->repair)
 		c->ix = tool_index(k->tool, INDEX_WRITE);
 	else if ((c->ix = index_open_read(conf->state_dir)) == NULL)
 		tool_error("%s/index.db can't be read: run this as the user "
 			   "the programs run as, with their version, and after "
 			   "tmpnix init",
 		    conf->state_dir);
-	if (c->ix == NULL ||
+	if ((c->ix == NULL && !k->rebuild) ||
 	    (c->state_fd =
 		    file_open_dir(AT_FDCWD, conf->state_dir, 0, false)) == -1 ||
 	    (c->spool_fd = file_open_dir(c->state_fd, "spool", 0, false)) ==
@@ -138,6 +144,117 @@ open_all(struct run *k)
 	    (c->spool = spool_open_read(conf->state_dir)) == NULL)
 		return -1;
 	return 0;
+}
+
+/* Is a program that writes running, by its lock in the spool? */
+static bool
+programs_run(const struct fsck *c)
+{
+	struct dirent *de;
+	bool run = false;
+	DIR *d;
+	int dir, fd;
+
+	if ((dir = file_open_dir(c->spool_fd, ".", 0, false)) == -1)
+		return true;
+	if ((d = fdopendir(dir)) == NULL) {
+		close(dir);
+		return true;
+	}
+	while (!run && (de = readdir(d)) != NULL) {
+		if (strstr(de->d_name, ".lock") == NULL)
+			continue;
+		fd = openat(dir, de->d_name, O_RDONLY | O_CLOEXEC);
+		run = fd != -1 && flock(fd, LOCK_SH | LOCK_NB) == -1;
+		if (fd != -1)
+			close(fd);
+	}
+	closedir(d);
+	return run;
+}
+
+/* Fill the new index from the file stores, and pin what it is of. */
+static int
+rebuild_caches(struct run *k)
+{
+	struct fsck *c = &k->check;
+	struct buf text = BUF_INIT, actual = BUF_INIT;
+	const struct conf *conf = c->conf;
+	int rc;
+
+	asset_store_describe(conf, &text);
+	rc = index_pin_store_dir(c->ix, CACHE_MAIN, conf->store_dir, &actual) ==
+		    1 &&
+		index_store_set(c->ix, CACHE_MAIN, buf_str(&text)) == 0
+	    ? 0
+	    : -1;
+	c->cache = CACHE_MAIN;
+	if (rc == 0)
+		rc = fsck_rebuild(c, asset_file_dir(conf));
+	c->cache = CACHE_DRV;
+	if (rc == 0)
+		rc = fsck_rebuild(c, "drvs");
+	buf_free(&text);
+	buf_free(&actual);
+	return rc == 0 && c->unknown == 0 ? 0 : -1;
+}
+
+/*
+ * Make the new index beside the place of the old one, which must not be there,
+ * and move it there when it is complete.
+ */
+static int
+rebuild(struct run *k)
+{
+	struct fsck *c = &k->check;
+	struct buf dir = BUF_INIT;
+	int rc = -1, fd = -1;
+
+	if (faccessat(c->state_fd, "index.db", F_OK, 0) == 0 ||
+	    faccessat(c->state_fd, "index.db-wal", F_OK, 0) == 0) {
+		tool_error("fsck: %s has an index: move index.db, index.db-wal "
+			   "and index.db-shm away first",
+		    c->conf->state_dir);
+		return -1;
+	}
+	if (programs_run(c)) {
+		tool_error("fsck: stop the programs first");
+		return -1;
+	}
+	if (c->conf->asset_store != CONF_STORE_FILE) {
+		tool_error("fsck: --rebuild is for asset_store = file");
+		return -1;
+	}
+	buf_addf(&dir, "%s/rebuild", c->conf->state_dir);
+	/* One that did not end begins anew. */
+	if ((fd = file_open_dir(c->state_fd, "rebuild", 0700, true)) == -1)
+		goto out;
+	unlinkat(fd, "index.db", 0);
+	unlinkat(fd, "index.db-wal", 0);
+	unlinkat(fd, "index.db-shm", 0);
+	if ((c->ix = index_open(buf_str(&dir), INDEX_WRITE)) != NULL)
+		rc = rebuild_caches(k);
+	/* Closing writes the WAL into the file. */
+	index_close(c->ix);
+	c->ix = NULL;
+	if (rc == 0 && faccessat(fd, "index.db-wal", F_OK, 0) == 0)
+		rc = -1;
+	if (rc == 0 &&
+	    (renameat(fd, "index.db", c->state_fd, "index.db") == -1 ||
+		file_sync_dir(c->state_fd) == -1 ||
+		unlinkat(c->state_fd, "rebuild", AT_REMOVEDIR) == -1))
+		rc = -1;
+out:
+	if (rc == -1)
+		tool_error("fsck: there is no new index");
+	else
+		tool_hint("the index was made from the store: tokens, the "
+			  "audit log, verdicts and what was not relayed are "
+			  "not in it");
+	if (fd != -1)
+		close(fd);
+	buf_free(&dir);
+	return rc;
 }
 
 static void
@@ -191,6 +308,7 @@ options(struct run *k, int argc, char **argv)
 		{ "bytes", no_argument, NULL, 'b' },
 		{ "verify", no_argument, NULL, 'v' },
 		{ "repair", no_argument, NULL, 'r' },
+		{ "rebuild", no_argument, NULL, 'B' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "sample", required_argument, NULL, 's' },
 		{ "rate", required_argument, NULL, 'R' },
@@ -209,6 +327,9 @@ options(struct run *k, int argc, char **argv)
 			break;
 		case 'r':
 			ch->repair = true;
+			break;
+		case 'B':
+			k->rebuild = true;
 			break;
 		case 'j':
 			k->findings = json_array();
@@ -255,7 +376,7 @@ fsck_run(struct tool *t, int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	if (open_all(&k) == 0) {
-		rc = fsck_all(&k);
+		rc = k.rebuild ? rebuild(&k) : fsck_all(&k);
 		if (rc == -1)
 			tool_error("fsck: it could not be checked, see above");
 		report(&k, rc);

@@ -127,7 +127,7 @@ static const struct command commands[] = {
 	    "The exit status is 1 when something is not stored then.\n" },
 	{ "fsck", fsck_run,
 	    "[--bytes] [--verify] [--repair] [--sample PERCENT] [--rate SIZE] "
-	    "[--json]",
+	    "[--json] [--rebuild]",
 	    "check that index, spool and asset store fit together",
 	    "  --bytes           read every file and compare its digest\n"
 	    "  --verify          unpack every NAR again and compare the "
@@ -136,6 +136,7 @@ static const struct command commands[] = {
 	    "  --sample PERCENT  of the objects, others each day\n"
 	    "  --rate SIZE       read at most so many bytes a second\n"
 	    "  --json            one JSON object\n"
+	    "  --rebuild         make a new index from the file store\n"
 	    "\n"
 	    "The exit status is 0 when nothing is wrong, 1 when something is, "
 	    "or\n"

@@ -125,4 +125,39 @@ fsck
 is "without an index" "$fsck_rc" 2
 mv "$W/away" "$S/index.db"
 
+# From the store alone.
+printf 'a log\n' >"$W/log.txt"
+put "log/$hash-one.drv" "$W/log.txt"
+settle
+curl -q -s -o "$W/was" "$U/cache/$hash.narinfo"
+rows() {
+	sql "SELECT cache, key, state, size, hex(sha256), content_type
+	    FROM asset ORDER BY key; SELECT cache, hash_part, store_path,
+	    narinfo, nar_key, hex(nar_hash), file_size FROM path;
+	    SELECT * FROM reference; SELECT * FROM total
+	    WHERE count <> 0 ORDER BY 1, 2;
+	    SELECT * FROM meta WHERE name LIKE '%.main'"
+}
+rows >"$W/rows.was"
+fsck --rebuild
+is "over an index: refused" "$fsck_rc" 2
+prog_stop upload
+prog_stop drv
+prog_stop cache
+sql "PRAGMA wal_checkpoint(TRUNCATE)" >"$W/ignored"
+mkdir "$W/old"
+mv "$S"/index.db* "$W/old/"
+fsck --rebuild
+is "an index from the store" "$fsck_rc" 0 || cat "$W/fsck.out"
+ok "says what is lost" grep -q 'tokens, the audit log' "$W/fsck.out"
+rows >"$W/rows.is"
+ok "it is the one that was" diff "$W/rows.was" "$W/rows.is"
+for p in cache upload drv; do
+	prog_start $p
+	prog_ready $p
+done
+curl -q -s -o "$W/is" "$U/cache/$hash.narinfo"
+ok "it serves the same" cmp "$W/was" "$W/is"
+clean "the rebuilt index"
+
 e2e_end

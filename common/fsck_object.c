@@ -367,6 +367,10 @@ static void
 verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
 {
 	static const atomic_bool never;
+	const struct verify_how how = { .max = c->conf->max_nar_size,
+		.cpu_ms = VERIFY_CPU_MS,
+		.free_bytes = VERIFY_FREE,
+		.stop = &never };
 	enum fsck_state state = FSCK_OPEN;
 	struct verified was, is;
 	bool known, same;
@@ -376,8 +380,7 @@ verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
 		return;
 	fd = is_spooled(a) ? spool_read(c->spool, a->row.spool)
 			   : c->store->ops->open(c->store, a->row.key);
-	if (fd == -1 ||
-	    verify_nar(fd, k, c->conf->max_nar_size, &never, &is) == -1) {
+	if (fd == -1 || verify_nar(fd, k, &how, &is) == -1) {
 		c->unknown++;
 		if (fd != -1)
 			close(fd);

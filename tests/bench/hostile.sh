@@ -5,6 +5,7 @@
 # shellcheck disable=SC1091,SC2154
 . "$(dirname "$0")/../e2e/lib.sh"
 . "$top_srcdir/tests/e2e/attack.sh"
+# shellcheck disable=SC2034 # (of lib.sh)
 [ -z "${OLD-}" ] || top_builddir=$OLD
 
 STORE=$W/innocent-nix/store

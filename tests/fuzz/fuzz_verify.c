@@ -21,13 +21,20 @@ static const char *const extensions[] = { "", ".xz", ".zst", ".br", ".bz2",
 	".gz", ".lz4", ".lzip" };
 #define EXTENSIONS (sizeof(extensions) / sizeof(extensions[0]))
 
+static struct refset *refs; /* one that no corpus has */
+
 static int
 verdict(int fd, const struct key *k, struct verified *v)
 {
 	const atomic_bool stop = false;
+	const struct verify_how how = { .max = MAX,
+		.cpu_ms = VERIFY_CPU_MS,
+		.free_bytes = VERIFY_FREE,
+		.refs = refs,
+		.stop = &stop };
 
 	MUST(lseek(fd, 0, SEEK_SET) == 0);
-	return verify_nar(fd, k, MAX, &stop, v);
+	return verify_nar(fd, k, &how, v);
 }
 
 int
@@ -38,6 +45,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char name[128];
 	int fd;
 
+	if (refs == NULL)
+		MUST((refs = refset_new()) != NULL &&
+		    refset_add(refs, "0123456789abcdfghijklmnpqrsvwxyz") == 0);
 	if (size < 1 || size > (size_t)64 << 10)
 		return 0;
 	snprintf(name, sizeof(name), "nar/%052d.nar%s", 0,

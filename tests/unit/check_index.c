@@ -921,7 +921,7 @@ START_TEST(eight_processes_open_a_fresh_index)
 
 	race(8, open_it, codes);
 	ck_assert_int_eq(codes[0], 8);
-	ck_assert_int_eq(ask("PRAGMA user_version"), 6);
+	ck_assert_int_eq(ask("PRAGMA user_version"), 7);
 }
 END_TEST
 

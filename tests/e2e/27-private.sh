@@ -94,7 +94,8 @@ is "the derivations' cache" "$(status "$U/drv/nix-cache-info")" 401
 for k in "$h.narinfo" "$h.ls" "$nar"; do
 	req -u ":$READER" "$U/cache/$k"
 	is "GET $k with pull" "$code" 200
-	ok "is its bytes" cmp "$W/body" "$store/$k"
+	# (The listing is the server's own, not the one that was sent.)
+	[ "$k" = "$h.ls" ] || ok "is its bytes" cmp "$W/body" "$store/$k"
 	ok "is private: $(header Cache-Control)" \
 	    sh -c "echo '$(header Cache-Control)' | grep -q '^private'"
 done

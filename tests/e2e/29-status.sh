@@ -84,7 +84,7 @@ mv "$S"/index.db* "$W/kept"
 ok "no index" not tmpnix status
 ok "is said" grep -q 'index.db: no such file: run tmpnix init' "$W/ok.out"
 ok "tmpnix init makes one" tmpnix init
-ok "and says what that means" grep -q 'if an index was lost, put it back' "$W/ok.out"
+ok "and says what that means" grep -q 'put the index back.*fsck --rebuild.*init --new-index' "$W/ok.out"
 tmpnix status --local >"$W/status"
 is "an empty index over a full store: exit status" $? 1
 ok "which is said" grep -q "the index has no path, but $S/store has some" \

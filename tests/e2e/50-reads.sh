@@ -14,7 +14,9 @@ path_make read "$(seq 20000)"
 put "$key" "$nar"
 put "$hash.narinfo" "$info"
 printf '{"version":1,"root":{"type":"regular","size":1}}' >"$W/ls"
-put "$hash.ls" "$W/ls"
+# (Of a path that is not here: of one that is, the server's own wins.)
+ls_hash=$(printf %s "$hash" | rev)
+put "$ls_hash.ls" "$W/ls"
 settle
 
 # So that tmpnix-cache has to answer: a character is encoded, which nginx leaves
@@ -116,10 +118,10 @@ fi
 for way in static program; do
 	if [ $way = static ]; then
 		l=$static_long s=$static_short
-		nk=$key ik=$hash.narinfo lk=$hash.ls
+		nk=$key ik=$hash.narinfo lk=$ls_hash.ls
 	else
 		nk=$(for_program "$key") ik=$(for_program "$hash.narinfo")
-		lk=$(for_program "$hash.ls")
+		lk=$(for_program "$ls_hash.ls")
 		l=$long s=$short
 	fi
 	reads "NAR, $way" "$U/cache/$nk" "$nar" application/x-nix-nar "$l"
@@ -286,7 +288,7 @@ if [ "$WEB" = nginx ]; then
 fi
 
 # Nothing is for a browser to guess at, whoever answers and whatever.
-for u in "" cache drv/nix-cache-info "cache/$hash.narinfo" "cache/$hash.ls" \
+for u in "" cache drv/nix-cache-info "cache/$hash.narinfo" "cache/$ls_hash.ls" \
     "cache/$(for_program "$hash.narinfo")" cache/nix-cache-info cache/none \
     "cache/$(for_program cache/none)" drv/none none tmpnix-check; do
 	req "$U/$u"

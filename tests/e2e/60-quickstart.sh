@@ -197,9 +197,14 @@ other_pids=''
 ok "and says which" grep -q tmpnix-upload "$quick_out.err"
 is "nothing is left running" "$(left_running)" ''
 
-# An index that is lost took the token along: there is another one.
+# A lost index is no new cache.  When it is meant, there is another token.
 rm "$D"/index.db*
 quick lost -d "$D"
+until_true 240 not kill -0 "$quick_pid"
+ok "a lost index: the ways out" grep -q 'index.db is new or empty.*--new-index' \
+    "$quick_out" "$quick_out.err"
+ok "a new one is meant" "$D/bin/tmpnix" init --new-index
+quick meant -d "$D"
 quick_ready
 . "$D/client.env"
 ok "after a lost index: another token" test "$(cat "$TMPNIX_NETRC")" != "$token"

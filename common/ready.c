@@ -250,39 +250,48 @@ has_objects(const struct conf *conf, struct buf *path)
 	return found;
 }
 
-/* The index is nobody's yet: false (logged) if there was another. */
-static bool
-check_new(const struct conf *conf)
+/* Has the index been in use?  1, 0 or -1; no index (NULL) has not. */
+static int
+in_use(struct index *ix)
+{
+	struct index_status main, drv;
+	struct buf dir = BUF_INIT;
+	int used;
+
+	if (ix == NULL)
+		return 0;
+	/* It is noted by the first program that writes. */
+	used = index_store_dir_get(ix, CACHE_MAIN, &dir);
+	buf_free(&dir);
+	if (used != 0)
+		return used;
+	if (index_status(ix, CACHE_MAIN, &main) == -1 ||
+	    index_status(ix, CACHE_DRV, &drv) == -1)
+		return -1;
+	return main.paths + drv.paths > 0;
+}
+
+bool
+ready_index(const struct conf *conf, struct index *ix)
 {
 	struct buf path = BUF_INIT;
-	bool lost;
+	bool lost = false;
+	int used;
 
-	if ((lost = has_objects(conf, &path)))
+	if ((used = in_use(ix)) == 0 && has_objects(conf, &path)) {
+		/* tmpnix-upload may be at its first start just now: it notes
+		 * the store directory before it stores anything. */
+		used = in_use(ix);
+		lost = used == 0;
+	}
+	if (lost)
 		log_warnx("index: %s/index.db is new or empty, but there is "
 			  "%s: put the index back from its backup, or make it "
 			  "from the store by tmpnix fsck --rebuild, or begin "
 			  "without what is there by tmpnix init --new-index",
 		    conf->state_dir, buf_str(&path));
 	buf_free(&path);
-	return !lost;
-}
-
-bool
-ready_index(const struct conf *conf, struct index *ix)
-{
-	struct index_status main, drv;
-	struct buf dir = BUF_INIT;
-	int used;
-
-	/* It is noted by the first program that writes. */
-	used = index_store_dir_get(ix, CACHE_MAIN, &dir);
-	buf_free(&dir);
-	if (used != 0)
-		return used == 1;
-	if (index_status(ix, CACHE_MAIN, &main) == -1 ||
-	    index_status(ix, CACHE_DRV, &drv) == -1)
-		return false;
-	return main.paths + drv.paths > 0 || check_new(conf);
+	return used != -1 && !lost;
 }
 
 /* The same of an index that may not be there. */
@@ -296,7 +305,7 @@ check_index(const struct conf *conf)
 
 	buf_addf(&path, "%s/index.db", conf->state_dir);
 	if (stat(buf_str(&path), &st) == -1 ? errno == ENOENT : st.st_size == 0)
-		problems = check_new(conf) ? 0 : 1;
+		problems = ready_index(conf, NULL) ? 0 : 1;
 	else if ((ix = index_open_as_is(conf->state_dir)) != NULL) {
 		problems = ready_index(conf, ix) ? 0 : 1;
 		index_close(ix);

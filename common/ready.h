@@ -26,7 +26,8 @@ unsigned int ready_all(const struct conf *conf);
 
 /*
  * An index that nobody has used yet must not stand beside what another one
- * knew: false (logged) when there are files in the file store or the spool.
+ * knew: false (logged) when there are files in the file store or the spool.  ix
+ * may be NULL: there is none.
  */
 bool ready_index(const struct conf *conf, struct index *ix);
 

@@ -170,9 +170,8 @@ is "two logs were PUT" "$(puts_of 'log/.*')" 2
 
 # Content-Encoding, as Nix 2.32 and later send it (this one can't).
 printf '{"version":1,"root":{"type":"regular","size":1}}' >"$W/ls.json"
-h=$(head -n 1 "$W/added")
-h=${h##*/}
-h=${h%%-*}
+# (Of a path that is not here: of one that is, the server's own wins.)
+h=$(printf %s "${top##*/}" | cut -c 1-32 | rev)
 br=$(command -v brotli) || stop "brotli is missing"
 $br -c "$W/ls.json" >"$W/ls.br"
 put "$h.ls" "$W/ls.br" -H 'Content-Encoding: br' \

@@ -203,7 +203,7 @@ quick lost -d "$D"
 until_true 240 not kill -0 "$quick_pid"
 ok "a lost index: the ways out" grep -q 'index.db is new or empty.*--new-index' \
     "$quick_out" "$quick_out.err"
-ok "a new one is meant" "$D/bin/tmpnix" init --new-index
+ok "a new one is meant" "$D/build/tmpnix" -f "$TMPNIX_CONF" init --new-index
 quick meant -d "$D"
 quick_ready
 . "$D/client.env"

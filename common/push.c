@@ -592,7 +592,10 @@ look_for(const struct put *u, const char *key, bool ask)
 			return UNKNOWN;
 		}
 		if (row.spool[0] == '\0' && as->ops->open == NULL)
-			there = ask ? store_has(u, &row) : THERE;
+			/* (fsck takes the address of what the store lost.) */
+			there = row.url == NULL ? LOST
+			    : ask		? store_has(u, &row)
+						: THERE;
 		else if (has_size(row.spool[0] != '\0'
 				 ? spool_read(u->p->spool, row.spool)
 				 : as->ops->open(as, row.key),

@@ -291,14 +291,21 @@ static void
 look_at_cache(struct status *st, const char *name, const struct index_status *c)
 {
 	const int64_t age = c->oldest == 0 ? 0 : st->now - c->oldest;
+	const uint64_t refused = c->state[ASSET_FAILED].count - c->missing;
 	char text[TOOL_AGE_LEN + 1];
 
-	if (c->state[ASSET_FAILED].count != 0) {
+	if (c->missing != 0)
+		problem(st,
+		    "%s: the bytes of %" PRIu64
+		    " objects are lost: push their paths again (tmpnix fsck "
+		    "names them)",
+		    name, c->missing);
+	if (refused != 0) {
 		st->failed = true;
 		problem(st,
 		    "%s: the asset store refused %" PRIu64
 		    " objects for good: mend why, then run tmpnix retry",
-		    name, c->state[ASSET_FAILED].count);
+		    name, refused);
 	} else if (age > STUCK_SECONDS &&
 	    (c->last_error[0] != '\0' || c->state[ASSET_RELAYING].count == 0))
 		problem(st,

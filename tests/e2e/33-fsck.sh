@@ -45,6 +45,9 @@ healed() {
 	fsck --repair --bytes
 	is "$1: GET of the narinfo" "$(status "$U/cache/$hash.narinfo")" 404
 	is "$1: HEAD too" "$(status -I "$U/cache/$hash.narinfo")" 404
+	tmpnix status --local >"$W/status"
+	ok "$1: status tells" grep -q 'the bytes of [1-9][0-9]* objects are lost' \
+	    "$W/status"
 	fsck
 	is "$1: is open until it is pushed" "$fsck_rc" 1
 	ok "$1: as missing" grep -q "$key: missing: " "$W/fsck.out"

@@ -39,6 +39,7 @@ mk install
 	    sed "s|^|$sysconfdir/tmpnix/|"
 	(cd "$top_srcdir/man" && ls) | sed "s|.*\.\([1-8]\)\$|$mandir/man\1/&|"
 	echo "$docdir/README"
+	echo "$docdir/RELIABILITY"
 	echo "$docdir/tmpnix.conf"
 	[ "$systemdsystemunitdir" = no ] || {
 		echo "$prefix/lib/sysusers.d/tmpnix.conf"

@@ -1,0 +1,53 @@
+#!/bin/sh
+# How fast tmpnix fsck is: N paths (100,000 by default) of a file store, each a
+# file of 4 kB, and what an index made from the store takes.
+# shellcheck disable=SC1091,SC2034,SC2154
+. "$(dirname "$0")/../e2e/lib.sh"
+
+STORE=/nix/store
+N=${N:-100000}
+site_make $STORE stream
+mkdir -p "$S/store/nar"
+python3 - "$N" "$S/store" <<'EOT' || stop "the store can't be made"
+import hashlib, struct, sys
+
+def base32(b):
+    n = int.from_bytes(b, "little")
+    size = (len(b) * 8 + 4) // 5
+    return "".join("0123456789abcdfghijklmnpqrsvwxyz"[n >> 5 * i & 31]
+        for i in reversed(range(size)))
+
+def string(b):
+    return struct.pack("<Q", len(b)) + b + bytes(-len(b) % 8)
+
+for i in range(int(sys.argv[1])):
+    nar = b"".join(map(string, [b"nix-archive-1", b"(", b"type", b"regular",
+        b"contents", b"%d\n" % i * (4000 // (len(str(i)) + 1)), b")"]))
+    file = base32(hashlib.sha256(nar).digest())
+    path = base32(hashlib.sha1(b"%d" % i).digest())
+    with open("%s/nar/%s.nar" % (sys.argv[2], file), "wb") as f:
+        f.write(nar)
+    with open("%s/%s.narinfo" % (sys.argv[2], path), "w") as f:
+        f.write("StorePath: /nix/store/%s-n%d\nURL: nar/%s.nar\n"
+            "Compression: none\nFileHash: sha256:%s\nFileSize: %d\n"
+            "NarHash: sha256:%s\nNarSize: %d\nReferences: \n"
+            % (path, i, file, file, len(nar), file, len(nar)))
+EOT
+rm "$S"/index.db*
+mb=$(du -sm --apparent-size "$S/store/nar" | cut -f 1)
+# timed NAME ARG...: of tmpnix fsck, what it did a second.
+timed() {
+	name=$1
+	shift
+	began=$(date +%s%N)
+	tmpnix fsck "$@" >"$W/fsck.out" 2>&1
+	rc=$?
+	ms=$((($(date +%s%N) - began) / 1000000))
+	echo "$name: exit $rc, $ms ms, $((2 * N * 1000 / ms)) objects/s," \
+	    "$((mb * 1000 / ms)) MB/s"
+	tail -n 1 "$W/fsck.out"
+}
+timed "an index made from the store" --rebuild
+timed "sizes" # (and the index against itself)
+timed "bytes" --bytes
+timed "unpacked again" --bytes --verify

@@ -253,7 +253,7 @@ take_slot(struct bundle *b)
 	const struct conf *c = b->rd->conf;
 	int dir;
 
-	dir = open(c->drv_state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = file_open_dir(AT_FDCWD, c->drv_state_dir, 0, false);
 	if (dir == -1)
 		return -1;
 	b->slot = file_lock_one(dir, "bundle", c->drv_jobs);

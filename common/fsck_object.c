@@ -81,6 +81,14 @@ compare(
 	return BYTES_SPOILED;
 }
 
+/* The file with its bytes, in the spool or the file store: -1 with errno. */
+static int
+open_bytes(struct fsck *c, const struct index_check_asset *a)
+{
+	return is_spooled(a) ? spool_read(c->spool, a->row.spool)
+			     : c->store->ops->open(c->store, a->row.key);
+}
+
 static enum bytes
 look(struct fsck *c, const struct index_check_asset *a, struct buf *why)
 {
@@ -91,8 +99,7 @@ look(struct fsck *c, const struct index_check_asset *a, struct buf *why)
 	buf_clear(why);
 	if (!is_spooled(a) && c->store->ops->open == NULL)
 		return ask_store(c, &a->row, why);
-	fd = is_spooled(a) ? spool_read(c->spool, a->row.spool)
-			   : c->store->ops->open(c->store, a->row.key);
+	fd = open_bytes(c, a);
 	if (fd == -1 && (errno == ENOENT || errno == ELOOP)) {
 		buf_adds(why, "its file is gone");
 		return BYTES_GONE;
@@ -378,8 +385,7 @@ verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
 
 	if (!is_spooled(a) && c->store->ops->open == NULL)
 		return;
-	fd = is_spooled(a) ? spool_read(c->spool, a->row.spool)
-			   : c->store->ops->open(c->store, a->row.key);
+	fd = open_bytes(c, a);
 	if (fd == -1 || verify_nar(fd, k, &how, &is) == -1) {
 		c->unknown++;
 		if (fd != -1)

@@ -314,29 +314,11 @@ index_check_forget(
 	return rc == 0 ? 1 : -1;
 }
 
-static int
-enter(struct index *ix, const char *cache, const struct asset_new *a,
-    const char *hash_part, int64_t now)
-{
-	sqlite3_stmt *st;
-
-	if ((st = index_stmt(ix, ST_ASSET_IMPORT)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	index_bind_text(st, 2, a->key);
-	index_bind_text(st, 3, hash_part);
-	sqlite3_bind_int64(st, 4, (int64_t)a->size);
-	index_bind_digest(st, 5, &a->sha256);
-	index_bind_text(st, 6, a->content_type);
-	sqlite3_bind_int64(st, 7, now);
-	return index_run(ix, st);
-}
-
 int
 index_check_enter(
     struct index *ix, const char *cache, const struct asset_new *a, int64_t now)
 {
-	return enter(ix, cache, a, NULL, now) == 0 ? 1 : -1;
+	return index_asset_import(ix, cache, a, NULL, now) == 0 ? 1 : -1;
 }
 
 /* Inside a transaction: the NAR, the path, its references, its narinfo. */
@@ -351,7 +333,7 @@ enter_path(struct index *ix, const char *cache, const struct narinfo *ni,
 	char key[KEY_MAX + 1];
 
 	if (forget(ix, cache, ni->hash_part.s) == -1 ||
-	    enter(ix, cache, &a, NULL, now) == -1 ||
+	    index_asset_import(ix, cache, &a, NULL, now) == -1 ||
 	    index_path_insert(ix, cache, ni, buf_str(text), now) == -1 ||
 	    index_references_insert(ix, cache, ni) == -1)
 		return -1;
@@ -360,7 +342,7 @@ enter_path(struct index *ix, const char *cache, const struct narinfo *ni,
 	a.size = text->len;
 	a.content_type = key_content_type(KEY_NARINFO);
 	hash_sha256(buf_str(text), text->len, &a.sha256);
-	if (enter(ix, cache, &a, ni->hash_part.s, now) == -1)
+	if (index_asset_import(ix, cache, &a, ni->hash_part.s, now) == -1)
 		return -1;
 	return stored ||
 		index_check_again(ix, cache, key, ASSET_SPOOLED, NULL) == 1

@@ -46,7 +46,7 @@ add_edge(struct waiting *w, int64_t from, int64_t to)
 	size_t cap = w->nedges * 2 + 64;
 	struct edge *p = w->edges;
 
-	/* It is full at 0, 64, 192 ...: where it grew last. */
+	/* It grows at 0 and at each power of 2, to more than twice that. */
 	if ((w->nedges & (w->nedges - 1)) == 0) {
 		if ((p = realloc(p, cap * sizeof(*p))) == NULL)
 			return -1;
@@ -100,8 +100,8 @@ by_id(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* Number the narinfos, and their edges to each other.  An edge to something
- * else goes to the node itself, and is found by find_blocked. */
+/* Number the narinfos, and their edges to each other; UINT32_MAX is an edge to
+ * something else, see find_blocked. */
 static int
 make_graph(struct waiting *w)
 {

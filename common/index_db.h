@@ -135,6 +135,11 @@ int index_path_insert(struct index *ix, const char *cache,
 int index_references_insert(
     struct index *ix, const char *cache, const struct narinfo *ni);
 
+/* Enter an object (a narinfo: with its hash part) that the store has, if it is
+ * not here yet: 0 or -1. */
+int index_asset_import(struct index *ix, const char *cache,
+    const struct asset_new *a, const char *hash_part, int64_t now);
+
 /* The columns ASSET_COLUMNS of index_sql.c into *row. */
 int index_column_asset(sqlite3_stmt *st, struct asset_row *row);
 

@@ -10,17 +10,9 @@
 #include "index_db.h"
 #include "log.h"
 
-struct asset {
-	const char *key;
-	const char *hash_part; /* of narinfos, else NULL */
-	uint64_t size;
-	struct digest sha256;
-	const char *content_type;
-};
-
-static int
-asset_import(
-    struct index *ix, const char *cache, const struct asset *a, int64_t now)
+int
+index_asset_import(struct index *ix, const char *cache,
+    const struct asset_new *a, const char *hash_part, int64_t now)
 {
 	sqlite3_stmt *st;
 
@@ -28,7 +20,7 @@ asset_import(
 		return -1;
 	index_bind_text(st, 1, cache);
 	index_bind_text(st, 2, a->key);
-	index_bind_text(st, 3, a->hash_part);
+	index_bind_text(st, 3, hash_part);
 	sqlite3_bind_int64(st, 4, (int64_t)a->size);
 	index_bind_digest(st, 5, &a->sha256);
 	index_bind_text(st, 6, a->content_type);
@@ -43,7 +35,7 @@ import_path(
 {
 	struct buf text = BUF_INIT;
 	char key[KEY_MAX + 1];
-	struct asset a;
+	struct asset_new a = { 0 };
 	int rc;
 
 	rc = index_narinfo_get(ix, cache, ni->hash_part.s, NULL, NULL);
@@ -54,21 +46,19 @@ import_path(
 	if (buf_failed(&text) || !ni->has_file_size)
 		goto out;
 	a.key = ni->nar.s;
-	a.hash_part = NULL;
 	a.size = ni->file_size;
 	a.sha256 = ni->file_hash;
 	a.content_type = key_content_type(KEY_NAR);
-	if (asset_import(ix, cache, &a, now) == -1 ||
+	if (index_asset_import(ix, cache, &a, NULL, now) == -1 ||
 	    index_path_insert(ix, cache, ni, text.p, now) == -1 ||
 	    index_references_insert(ix, cache, ni) == -1)
 		goto out;
 	snprintf(key, sizeof(key), "%s.narinfo", ni->hash_part.s);
 	a.key = key;
-	a.hash_part = ni->hash_part.s;
 	a.size = text.len;
 	hash_sha256(text.p, text.len, &a.sha256);
 	a.content_type = key_content_type(KEY_NARINFO);
-	rc = asset_import(ix, cache, &a, now);
+	rc = index_asset_import(ix, cache, &a, ni->hash_part.s, now);
 out:
 	buf_free(&text);
 	return rc;

@@ -143,17 +143,7 @@ index_path_known(struct index *ix, const char *cache, const char *hash_part)
 int
 index_path_lost(struct index *ix, const char *cache, const char *hash_part)
 {
-	sqlite3_stmt *st;
-	int rc;
-
-	if ((st = index_stmt(ix, ST_LOST_PATH)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	index_bind_text(st, 2, hash_part);
-	if ((rc = db_step(ix->db, st)) == 1)
-		rc = sqlite3_column_int(st, 0);
-	index_done(st);
-	return rc;
+	return path_is(ix, ST_LOST_PATH, cache, hash_part);
 }
 
 int

@@ -202,14 +202,14 @@ take_all(struct index *ix, const char *cache, const char *owner, int64_t now,
 	return 0;
 }
 
-/* Is there anything to claim?  1, 0 or -1.  Takes no writer's lock. */
+/* Has the statement, of a cache and a time, a row?  1, 0 or -1. */
 static int
-due(struct index *ix, const char *cache, int64_t now)
+any(struct index *ix, enum statement which, const char *cache, int64_t now)
 {
 	sqlite3_stmt *st;
 	int rc;
 
-	if ((st = index_stmt(ix, ST_CLAIM_DUE)) == NULL)
+	if ((st = index_stmt(ix, which)) == NULL)
 		return -1;
 	index_bind_text(st, 1, cache);
 	sqlite3_bind_int64(st, 2, now);
@@ -222,15 +222,8 @@ due(struct index *ix, const char *cache, int64_t now)
 static int
 expire_due(struct index *ix, const char *cache, int64_t now)
 {
-	sqlite3_stmt *st;
-	int rc;
+	const int rc = any(ix, ST_EXPIRED, cache, now);
 
-	if ((st = index_stmt(ix, ST_EXPIRED)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	sqlite3_bind_int64(st, 2, now);
-	rc = db_step(ix->db, st);
-	index_done(st);
 	return rc == 1 ? expire(ix, cache, now) : rc;
 }
 
@@ -274,7 +267,8 @@ claim(struct index *ix, const char *cache, const char *key, const char *owner,
 	int rc, tries;
 
 	*n = 0;
-	if ((rc = due(ix, cache, now)) != 1)
+	/* (No writer's lock for that.) */
+	if ((rc = any(ix, ST_CLAIM_DUE, cache, now)) != 1)
 		return rc;
 	if (expire_due(ix, cache, now) == -1)
 		return -1;

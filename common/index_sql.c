@@ -468,9 +468,10 @@ const char *const index_sql[ST_MAX] = {
 	    " WHERE id = ?1 AND sha256 = ?2 AND spool IS ?3",
 	[ST_LOST_COUNT] = "SELECT count(*) FROM asset INDEXED BY asset_missing"
 			  " WHERE cache = ?1 AND missing <> 0",
-	[ST_LOST_PATH] = "SELECT n.missing <> 0 FROM path AS p JOIN asset AS n"
+	[ST_LOST_PATH] = "SELECT 1 FROM path AS p JOIN asset AS n"
 			 " ON n.cache = p.cache AND n.key = p.nar_key"
-			 " WHERE p.cache = ?1 AND p.hash_part = ?2",
+			 " WHERE p.cache = ?1 AND p.hash_part = ?2"
+			 " AND n.missing <> 0",
 	[ST_AGAIN] =
 	    "UPDATE asset SET state = ?3, owner = NULL, lease = 0,"
 	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0"

@@ -32,7 +32,7 @@ prog_ready upload
 # The order -------------------------------------------------------------------
 # line PATTERN: of the first such call.
 line() {
-	sed -n "\|$1|{=;q}" "$W/shim/log"
+	sed -n "\|$1|{=;q}" "$W/shim/order"
 }
 # in_order NAME PATTERN...: these calls came back one after the other.
 in_order() {
@@ -42,7 +42,7 @@ in_order() {
 		in_order_n=$(line "$call")
 		[ "${in_order_n:-0}" -gt "$in_order_at" ] || {
 			fail "$in_order_name: $call is not after what it needs"
-			cat "$W/shim/log"
+			cat "$W/shim/order"
 			return
 		}
 		in_order_at=$in_order_n
@@ -57,10 +57,14 @@ rules 'rename EIO * */store/*'
 put "$key" "$nar"
 is "a NAR" "$code" 201
 # The answer: the first bytes that go to the web server after the row's.  (What
-# was sent before belongs to its question whether this is allowed.)
-sed '/^write .*\/index.db-wal/,$ s/^write socket:.*/answer/' "$W/shim/log" \
-    >"$W/shim/answered"
-cp "$W/shim/answered" "$W/shim/log"
+# was sent before belongs to its question whether this is allowed.)  The shim
+# writes a call down when it is over: curl may be first.
+answered() {
+	sed '/^write .*\/index.db-wal/,$ s/^write socket:.*/answer/' \
+	    "$W/shim/log" >"$W/shim/order"
+	grep -q '^answer' "$W/shim/order"
+}
+until_true 20 answered || fail "the answer is in the shim's log"
 in_order "body, its name, and its row are synced before the answer" \
     '^rename .*/spool/ready/' '^fsync .*/spool/ready/' \
     '^fsync .*/spool/ready$' '^fdatasync .*/index.db-wal' '^answer'
@@ -69,6 +73,7 @@ in_order "the row is written when the body is on disk" \
 rules
 settle
 # The relay: the store is synced before the row says so.
+cp "$W/shim/log" "$W/shim/order"
 in_order "the store is synced after the rename" \
     "^rename .*/store/$key" '^syncfs .*/store$'
 # A second one, alone: the row's change comes after its syncfs.

@@ -43,7 +43,9 @@ struct transfer {
 	struct http_pool *hp;
 	const struct http_call *call;
 	struct http_answer *a;
+	CURL *curl;
 	uint64_t sent;
+	bool ended; /* by the sink */
 	char retry_after[64];
 	struct curl_slist *headers;
 	curl_mime *mime;
@@ -261,10 +263,17 @@ write_body(char *p, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
 	size_t room = t->call->body_max - t->a->body.len;
+	long status = 0;
 
 	n *= size;
-	buf_add(&t->a->body, p, n < room ? n : room);
-	return n;
+	if (t->call->sink != NULL)
+		lib.easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200) {
+		buf_add(&t->a->body, p, n < room ? n : room);
+		return n;
+	}
+	t->ended = t->call->sink(p, n, t->call->sink_arg) != 0;
+	return t->ended ? 0 : n;
 }
 
 /* Does the header line (p, n) have this name?  Its value into out if so. */
@@ -491,6 +500,7 @@ http_do(struct http_pool *hp, const struct http_call *call,
 		buf_adds(why, "no memory");
 		return -1;
 	}
+	t.curl = h->curl;
 	set_rules(&t, h->curl);
 	set_signature(call, h->curl);
 	if (add_headers(&t, h->curl) == 0 && set_body(&t, h->curl) == 0)
@@ -498,7 +508,9 @@ http_do(struct http_pool *hp, const struct http_call *call,
 	if (code == CURLE_OK) {
 		take_answer(&t, h->curl);
 		rc = 0;
-	} else if (code == CURLE_ABORTED_BY_CALLBACK &&
+	} else if (t.ended)
+		;
+	else if (code == CURLE_ABORTED_BY_CALLBACK &&
 	    atomic_load(&hp->interrupted))
 		buf_adds(why, "cut: tmpnix is stopping");
 	else

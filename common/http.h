@@ -1,8 +1,8 @@
 /*
  * HTTP requests to servers we are configured to use, by libcurl: the only
  * module that knows it.  One transfer at a time from each thread; bodies are
- * streamed from a file or from memory with their length known beforehand, so
- * that an object of any size costs the same memory.
+ * streamed from a file or from memory with their length known beforehand, and
+ * to a sink, so that an object of any size costs the same memory.
  *
  * Certificates are verified, redirects are not followed, nothing but the
  * scheme of the given URL is spoken.  A transfer that moves less than 1 KiB/s
@@ -61,6 +61,11 @@ struct http_call {
 	/* Most bytes of the answer's body that are kept; the rest is read and
 	 * forgotten. */
 	size_t body_max;
+	/* Not NULL: the body of a 200 goes to it, as it comes, and nothing of
+	 * it is kept.  Non-zero ends the transfer: http_do returns -1 then,
+	 * and adds nothing to why. */
+	int (*sink)(const void *p, size_t n, void *arg);
+	void *sink_arg;
 };
 
 #define HTTP_ETAG_MAX 127

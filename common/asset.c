@@ -214,7 +214,11 @@ asset_compare(const struct asset_source *src, int status, int64_t length,
 		return status == 404 || status == 410 ? ASSET_MISSING
 						      : ASSET_RETRY;
 	}
-	if (length < 0 || (uint64_t)length != src->size) {
+	if (length < 0) {
+		buf_adds(why, "read back: the answer has no Content-Length");
+		return ASSET_RETRY;
+	}
+	if ((uint64_t)length != src->size) {
 		buf_addf(why,
 		    "read back: %" PRId64 " bytes instead of %" PRIu64, length,
 		    src->size);
@@ -226,4 +230,26 @@ asset_compare(const struct asset_source *src, int status, int64_t length,
 		return ASSET_RETRY;
 	}
 	return ASSET_OK;
+}
+
+enum asset_rc
+asset_read_result(
+    int status, int64_t length, const struct buf *body, struct buf *why)
+{
+	char code[64];
+
+	if (status == 200 && length >= 0)
+		return ASSET_OK;
+	if (status == 200) {
+		/* Cut short, it would look as if that were all. */
+		buf_adds(why, "read: the answer has no Content-Length");
+		return ASSET_RETRY;
+	}
+	buf_addf(why, "read: status %d", status);
+	asset_xml_error(body, why, code);
+	/* Of a bucket that is not there nothing is known. */
+	return (status == 404 || status == 410) &&
+		strcmp(code, "NoSuchBucket") != 0
+	    ? ASSET_MISSING
+	    : ASSET_RETRY;
 }

@@ -52,6 +52,12 @@ struct asset_source {
 	struct asset_receipt *receipt; /* to be filled in; may be NULL */
 };
 
+/* Where the bytes of an object go: non-zero when no more are wanted. */
+struct asset_sink {
+	int (*add)(const void *p, size_t n, void *arg);
+	void *arg;
+};
+
 struct asset_ops {
 	/* "file": for messages */
 	const char *name;
@@ -94,6 +100,22 @@ struct asset_ops {
 	void (*interrupt)(struct asset_store *as);
 	/* Local stores: a descriptor on key's bytes, -1 with errno. */
 	int (*open)(struct asset_store *as, const char *key);
+	/*
+	 * Stores on the network: read an object as its readers get it; url is
+	 * what put said.  Each piece goes to the sink as it comes, from the
+	 * first byte on, so that an object of any size takes the memory of a
+	 * buffer.  Redirects are not followed.  A store that sends less than
+	 * 1 KiB/s for relay_timeout seconds, or as long nothing, is cut off;
+	 * a sink that is as slow cuts itself off.
+	 *
+	 * ASSET_OK: the sink got all of it, as many bytes as the answer's
+	 * length says.  ASSET_MISSING: the store is well and has no such
+	 * object.  ASSET_RETRY: anything else, with one line in why, unless
+	 * the sink wanted no more; what the sink got says nothing about the
+	 * object.  Any thread.
+	 */
+	enum asset_rc (*get)(struct asset_store *as, const char *key,
+	    const char *url, const struct asset_sink *sink, struct buf *why);
 	void (*close)(struct asset_store *as);
 };
 
@@ -170,6 +192,11 @@ bool asset_file_changed(const char *path, struct asset_file_id *id);
  * why. */
 enum asset_rc asset_compare(const struct asset_source *src, int status,
     int64_t length, const char *etag, struct buf *why);
+
+/* What the answer to a GET, with this body when it is not 200, says of the
+ * object: as get, and one line in why unless it is ASSET_OK. */
+enum asset_rc asset_read_result(
+    int status, int64_t length, const struct buf *body, struct buf *why);
 
 /*
  * The directory under state_dir that has the file store of packages: one that

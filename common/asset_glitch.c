@@ -530,6 +530,26 @@ glitch_confirm(struct asset_store *as, const struct asset_source *src,
 }
 
 static enum asset_rc
+glitch_get(struct asset_store *as, const char *key, const char *url,
+    const struct asset_sink *sink, struct buf *why)
+{
+	struct asset_glitch *ag = (struct asset_glitch *)as;
+	struct http_call call = { .method = "GET",
+		.url = url,
+		.body_max = ERROR_BODY_MAX,
+		.sink = sink->add,
+		.sink_arg = sink->arg };
+	struct http_answer a;
+	enum asset_rc rc = ASSET_RETRY;
+
+	(void)key;
+	if (http_do(ag->http, &call, &a, why) == 0)
+		rc = asset_read_result(a.status, a.length, &a.body, why);
+	buf_free(&a.body);
+	return rc;
+}
+
+static enum asset_rc
 glitch_remove(struct asset_store *as, const char *key, struct buf *why)
 {
 	(void)as;
@@ -568,6 +588,7 @@ static const struct asset_ops glitch_ops = {
 	.probe = glitch_probe,
 	.remove = glitch_remove,
 	.limit = glitch_limit,
+	.get = glitch_get,
 	.interrupt = glitch_interrupt,
 	.close = glitch_close,
 };

@@ -366,6 +366,40 @@ s3_confirm(struct asset_store *as, const struct asset_source *src,
 	return rc;
 }
 
+static enum asset_rc
+s3_get(struct asset_store *as, const char *key, const char *url,
+    const struct asset_sink *sink, struct buf *why)
+{
+	struct asset_s3 *s3 = (struct asset_s3 *)as;
+	bool public = s3->conf->s3_public_url != NULL;
+	struct http_call call = { .method = "GET",
+		.body_max = ERROR_BODY_MAX,
+		.sink = sink->add,
+		.sink_arg = sink->arg };
+	struct credentials c = { NULL, NULL, 0 };
+	size_t from = why->len;
+	struct buf to = BUF_INIT;
+	struct http_answer a;
+	enum asset_rc rc = ASSET_RETRY;
+
+	(void)url;
+	if (public)
+		public_url(s3, key, &to);
+	else
+		object_url(s3, key, &to);
+	call.url = buf_str(&to);
+	if (ask(s3, &call, !public, &c, &a, why) == 0) {
+		rc = asset_read_result(a.status, a.length, &a.body, why);
+		if (c.secret != NULL)
+			asset_scrub(why, from, c.secret);
+		add_denied(s3, &c, a.status, "", why);
+	}
+	credentials_clear(&c);
+	buf_free(&a.body);
+	buf_free(&to);
+	return rc;
+}
+
 /* GET nix-cache-info, which is there or not: what else is there to say? */
 static enum asset_rc
 ask_cache_info(struct asset_s3 *s3, const char *url, bool sign_it,
@@ -514,6 +548,7 @@ static const struct asset_ops s3_ops = {
 	.can_remove = true,
 	.limit = s3_limit,
 	.read_url = s3_read_url,
+	.get = s3_get,
 	.interrupt = s3_interrupt,
 	.close = s3_close,
 };

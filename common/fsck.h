@@ -56,6 +56,7 @@ struct fsck {
 	uint64_t objects, read, notes, problems, repaired, unknown;
 	int64_t started_ms;
 	uint64_t paid; /* bytes that the rate has counted */
+	unsigned int silent; /* objects since the store said something */
 };
 
 /* The whole index file: 0, or -1 when it could not be checked. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -26,6 +27,8 @@
 #define QUARANTINE "quarantine"
 /* What an object costs at least, for the rate: a seek. */
 #define OBJECT_COST 4096
+/* So many objects in a row that a store said nothing of: it is out of order. */
+#define SILENT_MAX 5
 
 enum bytes { BYTES_GOOD, BYTES_GONE, BYTES_SPOILED, BYTES_UNKNOWN };
 
@@ -35,7 +38,14 @@ is_spooled(const struct index_check_asset *a)
 	return a->row.spool[0] != '\0';
 }
 
-/* A store on the network: is it there, with that size? */
+/* Its bytes are in a store on the network. */
+static bool
+is_elsewhere(const struct fsck *c, const struct index_check_asset *a)
+{
+	return !is_spooled(a) && c->store->ops->open == NULL;
+}
+
+/* Is it there, with that size? */
 static enum bytes
 ask_store(struct fsck *c, const struct asset_row *row, struct buf *why)
 {
@@ -44,8 +54,6 @@ ask_store(struct fsck *c, const struct asset_row *row, struct buf *why)
 		.fd = -1,
 		.sha256 = &row->sha256 };
 
-	if (row->url == NULL)
-		return BYTES_GONE;
 	switch (c->store->ops->confirm(c->store, &src, row->url, why)) {
 	case ASSET_OK:
 		return BYTES_GOOD;
@@ -54,6 +62,127 @@ ask_store(struct fsck *c, const struct asset_row *row, struct buf *why)
 	default:
 		return BYTES_UNKNOWN;
 	}
+}
+
+/* Bytes that come from a store on the network. */
+struct arriving {
+	struct fsck *c;
+	const struct asset_row *row;
+	struct hash *hash;
+	uint64_t size;
+	int fd; /* the file they are kept in, or -1 */
+	int error; /* of that */
+	bool ended; /* fsck was told to */
+};
+
+static int
+arrive(const void *p, size_t n, void *arg)
+{
+	struct arriving *ar = arg;
+
+	ar->size += n;
+	ar->c->read += n;
+	if (ar->size > ar->row->size)
+		return -1;
+	hash_add(ar->hash, p, n);
+	if (ar->fd != -1 && file_write_all(ar->fd, p, n) == -1) {
+		ar->error = errno;
+		return -1;
+	}
+	fsck_pay(ar->c, n);
+	ar->ended = ar->c->over(ar->c, "bytes", ar->row->key, ar->c->arg);
+	return ar->ended ? -1 : 0;
+}
+
+/* What all that arrived says of the row. */
+static enum bytes
+arrived(const struct arriving *ar, enum asset_rc rc, struct buf *why)
+{
+	char text[128];
+	struct digest d;
+
+	if (ar->size > ar->row->size) {
+		buf_addf(why, "more than its %" PRIu64 " bytes", ar->row->size);
+		return BYTES_SPOILED;
+	}
+	if (rc == ASSET_MISSING)
+		return BYTES_GONE;
+	if (rc != ASSET_OK) {
+		if (ar->error != 0)
+			buf_addf(why, "no file to unpack it from: %s",
+			    strerror_r(ar->error, text, sizeof(text)));
+		else if (ar->ended)
+			buf_adds(why, "told to end");
+		return BYTES_UNKNOWN;
+	}
+	if (ar->size < ar->row->size) {
+		buf_addf(why, "%" PRIu64 " bytes instead of %" PRIu64, ar->size,
+		    ar->row->size);
+		return BYTES_SPOILED;
+	}
+	hash_final(ar->hash, &d);
+	if (digest_equal(&d, &ar->row->sha256))
+		return BYTES_GOOD;
+	buf_adds(why, "its bytes have another digest");
+	return BYTES_SPOILED;
+}
+
+/* Read the object, into the file fd unless that is -1. */
+static enum bytes
+read_store(struct fsck *c, const struct asset_row *row, int fd, struct buf *why)
+{
+	struct arriving ar = { .c = c, .row = row, .fd = fd };
+	const struct asset_sink sink = { arrive, &ar };
+	enum asset_rc rc;
+	enum bytes b;
+
+	if ((ar.hash = hash_new()) == NULL) {
+		buf_adds(why, "no memory");
+		return BYTES_UNKNOWN;
+	}
+	rc = c->store->ops->get(c->store, row->key, row->url, &sink, why);
+	b = arrived(&ar, rc, why);
+	hash_free(ar.hash);
+	return b;
+}
+
+/* A file without a name for n bytes, which leaves pushers their room: -1 after
+ * a line in why. */
+static int
+temporary(struct fsck *c, uint64_t n, struct buf *why)
+{
+	uint64_t room;
+	char text[128], name[64];
+	int fd;
+
+	if (spool_free_bytes(c->spool, &room) == 0 &&
+	    (room < n || room - n < c->conf->spool_min_free)) {
+		buf_adds(why, "no room to unpack it (spool_min_free)");
+		return -1;
+	}
+	snprintf(name, sizeof(name), "incoming/.fsck.%ld", (long)getpid());
+	fd = openat(c->spool_fd, name,
+	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || unlinkat(c->spool_fd, name, 0) == -1)
+		buf_addf(why, "spool/%s: %s", name,
+		    strerror_r(errno, text, sizeof(text)));
+	return fd;
+}
+
+/* Look once.  With unpack set *fd has the bytes afterwards, if they are good.
+ */
+static enum bytes
+look_elsewhere(struct fsck *c, const struct asset_row *row, bool unpack,
+    int *fd, struct buf *why)
+{
+	if (row->url == NULL)
+		return BYTES_GONE;
+	if (!unpack)
+		return c->bytes ? read_store(c, row, -1, why)
+				: ask_store(c, row, why);
+	if ((*fd = temporary(c, row->size, why)) == -1)
+		return BYTES_UNKNOWN;
+	return read_store(c, row, *fd, why);
 }
 
 /* Is the open file what row says? */
@@ -89,26 +218,28 @@ open_bytes(struct fsck *c, const struct index_check_asset *a)
 			     : c->store->ops->open(c->store, a->row.key);
 }
 
+/*
+ * Are the bytes what the row says?  With unpack set, *fd is an open file with
+ * them if they are; to be closed in any case, unless it is -1.
+ */
 static enum bytes
-look(struct fsck *c, const struct index_check_asset *a, struct buf *why)
+look(struct fsck *c, const struct index_check_asset *a, bool unpack, int *fd,
+    struct buf *why)
 {
 	char text[128];
 	enum bytes b;
-	int fd;
 
 	buf_clear(why);
-	if (!is_spooled(a) && c->store->ops->open == NULL)
-		return ask_store(c, &a->row, why);
-	fd = open_bytes(c, a);
-	if (fd == -1 && (errno == ENOENT || errno == ELOOP)) {
+	if (is_elsewhere(c, a))
+		return look_elsewhere(c, &a->row, unpack, fd, why);
+	*fd = open_bytes(c, a);
+	if (*fd == -1 && (errno == ENOENT || errno == ELOOP)) {
 		buf_adds(why, "its file is gone");
 		return BYTES_GONE;
 	}
-	b = fd == -1 ? BYTES_UNKNOWN : compare(c, a, fd, why);
+	b = *fd == -1 ? BYTES_UNKNOWN : compare(c, a, *fd, why);
 	if (b == BYTES_UNKNOWN)
 		buf_adds(why, strerror_r(errno, text, sizeof(text)));
-	if (fd != -1)
-		close(fd);
 	return b;
 }
 
@@ -242,7 +373,7 @@ quarantine(struct fsck *c, const struct index_check_asset *a)
 	int dir;
 	char *p;
 
-	if (!is_spooled(a) && c->store->ops->open == NULL)
+	if (is_elsewhere(c, a))
 		return;
 	if ((dir = file_open_dir(c->state_fd, QUARANTINE, 0700, true)) == -1) {
 		log_warn("fsck: %s", QUARANTINE);
@@ -369,9 +500,9 @@ fsck_waiting(struct fsck *c, struct index_check_asset *a, bool there)
 	fsck_found(c, state, kind, a->row.key, "%s", what);
 }
 
-/* Unpack the NAR again: is the verdict what it should be? */
+/* Unpack the NAR in fd again: is the verdict what it should be? */
 static void
-verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
+verify(struct fsck *c, const struct key *k, int fd)
 {
 	static const atomic_bool never;
 	const struct verify_how how = { .max = c->conf->max_nar_size,
@@ -381,18 +512,12 @@ verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
 	enum fsck_state state = FSCK_OPEN;
 	struct verified was, is;
 	bool known, same;
-	int fd;
 
-	if (!is_spooled(a) && c->store->ops->open == NULL)
-		return;
-	fd = open_bytes(c, a);
-	if (fd == -1 || verify_nar(fd, k, &how, &is) == -1) {
+	if (lseek(fd, 0, SEEK_SET) == -1 ||
+	    verify_nar(fd, k, &how, &is) == -1) {
 		c->unknown++;
-		if (fd != -1)
-			close(fd);
 		return;
 	}
-	close(fd);
 	known = index_nar_get(c->ix, c->cache, k->s, &was) == 1;
 	same = known && was.verdict == is.verdict &&
 	    (is.verdict != VERDICT_GOOD ||
@@ -417,13 +542,59 @@ verify(struct fsck *c, const struct index_check_asset *a, const struct key *k)
 		verified_clear(&was);
 }
 
+/* A store that does not answer is asked once more, a second later. */
+static enum bytes
+look_patiently(struct fsck *c, const struct index_check_asset *a, bool unpack,
+    int *fd, struct buf *why)
+{
+	const struct timespec pause = { .tv_sec = 1 };
+	enum bytes b = look(c, a, unpack, fd, why);
+
+	if (!is_elsewhere(c, a))
+		return b;
+	if (b != BYTES_UNKNOWN) {
+		c->silent = 0;
+		return b;
+	}
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+	nanosleep(&pause, NULL);
+	if (!c->over(c, "objects", a->row.key, c->arg))
+		b = look(c, a, unpack, fd, why);
+	c->silent = b == BYTES_UNKNOWN ? c->silent + 1 : 0;
+	return b;
+}
+
+/* As look; what is wrong is looked at again, since the relay may have moved the
+ * bytes meanwhile, and *a is what the row says then. */
+static enum bytes
+look_twice(struct fsck *c, struct index_check_asset *a, bool unpack, int *fd,
+    struct buf *why)
+{
+	enum bytes b = BYTES_UNKNOWN;
+	int tries;
+
+	for (tries = 0; tries < 3; tries++) {
+		b = look_patiently(c, a, unpack, fd, why);
+		if (b == BYTES_GOOD || b == BYTES_UNKNOWN ||
+		    (tries > 0 && reread(c, a) == 1))
+			break;
+		if (*fd != -1)
+			close(*fd);
+		*fd = -1;
+	}
+	return b;
+}
+
 static void
 fsck_object(struct fsck *c, struct index_check_asset *a)
 {
 	struct buf why = BUF_INIT;
 	enum bytes b = BYTES_GOOD;
+	bool unpack;
 	struct key k;
-	int tries;
+	int fd = -1;
 
 	if (key_parse(a->row.key, strlen(a->row.key), &k) == -1) {
 		fsck_found(c, FSCK_OPEN, "key", a->row.key, "not a key");
@@ -443,26 +614,22 @@ fsck_object(struct fsck *c, struct index_check_asset *a)
 		fsck_missing(c, a);
 		return;
 	}
+	unpack = c->verify && k.kind == KEY_NAR;
 	/* A narinfo that is not stored is in the index alone. */
 	if (!a->is_narinfo || a->row.state == ASSET_STORED)
-		for (tries = 0; tries < 3; tries++) {
-			b = look(c, a, &why);
-			if (b == BYTES_GOOD || b == BYTES_UNKNOWN)
-				break;
-			/* The relay may have moved it meanwhile. */
-			if (tries > 0 && reread(c, a) == 1)
-				break;
-		}
+		b = look_twice(c, a, unpack, &fd, &why);
 	if (b == BYTES_UNKNOWN) {
 		c->unknown++;
 		fsck_found(c, FSCK_NOTE, "unknown", a->row.key,
 		    "could not be looked at: %s", buf_str(&why));
 	} else if (b != BYTES_GOOD)
 		found_bytes(c, a, b, buf_str(&why));
-	else if (c->verify && k.kind == KEY_NAR)
-		verify(c, a, &k);
+	else if (unpack)
+		verify(c, &k, fd);
 	if (b == BYTES_GOOD)
 		fsck_waiting(c, a, true);
+	if (fd != -1)
+		close(fd);
 	buf_free(&why);
 }
 
@@ -484,6 +651,10 @@ fsck_objects(struct fsck *c, const char *from)
 		index_asset_clear(&a.row);
 		if (c->over(c, "objects", at, c->arg))
 			return 1;
+		if (c->silent == SILENT_MAX) {
+			log_warnx("fsck: the asset store does not answer");
+			return -1;
+		}
 	}
 	return rc;
 }

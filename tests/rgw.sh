@@ -1,9 +1,11 @@
 #!/bin/bash
-# rgw.sh start|stop|wipe|mem: a throw-away Ceph RGW, one node of it, on loopback.
+# rgw.sh start|stop|halt|resume|wipe|mem: a throw-away Ceph RGW, one node of it, on loopback.
 #
 # A real S3 for the tests: it checks signatures of version 2 and 4, policies of
 # form POSTs, presigned URLs.  Debian's ceph-mon, ceph-osd, radosgw and
 # ceph-common; no ceph-mgr, no systemd, no cephx.  Any user.
+#
+# halt stops the S3 and keeps what is behind it, resume starts it again.
 #
 #   RGW_DIR    where everything is kept; made by start, removed by wipe
 #   RGW_STORE  memstore (default) or bluestore
@@ -49,6 +51,18 @@ wipe() {
   [ -e "$DIR" ] || return 0
   [ -e "$DIR/.rgw-sh" ] || die "$DIR was not made by rgw.sh, not removing it"
   rm -rf "$DIR"
+}
+
+# The S3 itself, at its port of ceph.conf.
+start_rgw() {
+  local i
+  timeout 60 radosgw -n client.rgw --pid-file "$DIR/run/rgw.pid" >>"$DIR/log/setup" 2>&1 || { tail -20 "$DIR"/log/{setup,client.rgw.log} >&2; die "radosgw did not start"; }
+  for i in $(seq 300); do
+    curl -s -o /dev/null --noproxy '*' "http://127.0.0.1:$PORT/" && break
+    alive rgw >/dev/null || [ "$i" -lt 30 ] || { tail -30 "$DIR/log/client.rgw.log" >&2; die "radosgw died"; }
+    [ "$i" -lt 300 ] || die "radosgw does not listen"
+    sleep 0.1
+  done
 }
 
 free_port() {
@@ -162,13 +176,7 @@ CONF
   timeout 120 radosgw-admin user create --uid=test --display-name=test \
     --access-key="$AK" --secret-key="$SK" >"$DIR/log/user.json" 2>>"$DIR/log/setup" \
     || { tail -30 "$DIR/log/setup" >&2; die "user create failed"; }
-  timeout 60 radosgw -n client.rgw --pid-file "$DIR/run/rgw.pid" >>"$DIR/log/setup" 2>&1 || { tail -20 "$DIR"/log/{setup,client.rgw.log} >&2; die "radosgw did not start"; }
-  for i in $(seq 300); do
-    curl -s -o /dev/null --noproxy '*' "http://127.0.0.1:$PORT/" && break
-    alive rgw >/dev/null || [ "$i" -lt 30 ] || { tail -30 "$DIR/log/client.rgw.log" >&2; die "radosgw died"; }
-    [ "$i" -lt 300 ] || die "radosgw does not listen"
-    sleep 0.1
-  done
+  start_rgw
   echo "$PORT" >"$DIR/port"
   [ -z "$TLS_PORT" ] || echo "$TLS_PORT" >"$DIR/tls-port"
   for i in $BUCKET; do
@@ -181,8 +189,10 @@ case ${1:-} in
   start) rc=0; for d in mon osd rgw; do alive $d >/dev/null && die "$d already running in $DIR"; done
          trap 'rc=$?; [ $rc = 0 ] || stop; exit $rc' EXIT; start ;;
   stop) stop ;;
+  halt) stop_one rgw ;;
+  resume) PORT=$(cat "$DIR/port"); start_rgw ;;
   wipe) stop; wipe ;;
   mem) for d in mon osd rgw; do
          p=$(alive $d) && echo "$d $(grep -E '^Vm(RSS|HWM)' "/proc/$p/status" | tr -s ' \t\n' ' ')"; done ;;
-  *) echo "usage: $0 start|stop|wipe|mem" >&2; exit 2 ;;
+  *) echo "usage: $0 start|stop|halt|resume|wipe|mem" >&2; exit 2 ;;
 esac

@@ -15,7 +15,7 @@
 #include "hash.h"
 #include "key.h"
 #include "log.h"
-#include "num.h"
+#include "range.h"
 
 /* A NAR's key is the digest of its bytes: what it names never changes. */
 #define CACHE_FOREVER "public, max-age=31536000, immutable"
@@ -46,14 +46,6 @@ set_etag(struct object *o, const struct digest *d)
 	memcpy(o->etag + ETAG_LEN - 1, "\"", 2);
 }
 
-/* Is our tag in the header's list (RFC 9110, 13.1.2; "W/" does not matter)? */
-static bool
-etag_listed(const char *list, const char *etag)
-{
-	return list != NULL &&
-	    (strcmp(list, "*") == 0 || strstr(list, etag) != NULL);
-}
-
 /* The headers every object has. */
 static void
 object_headers(struct request *r, enum key_kind kind, const struct object *o)
@@ -65,58 +57,14 @@ object_headers(struct request *r, enum key_kind kind, const struct object *o)
 		reply_header(r, "ETag", "%s", o->etag);
 }
 
-/*
- * One range of a Range header (RFC 9110, 14.1.2): 1 with *from and *n set, 0
- * when the header is to be ignored (several ranges, other units, malformed),
- * -1 when it can't be satisfied.
- */
-static int
-parse_range(const char *s, uint64_t size, uint64_t *from, uint64_t *n)
-{
-	const char *dash;
-	uint64_t last;
-
-	if (s == NULL || strncmp(s, "bytes=", 6) != 0)
-		return 0;
-	s += 6;
-	if (strchr(s, ',') != NULL || (dash = strchr(s, '-')) == NULL)
-		return 0;
-	if (dash == s) {
-		if (num_parse(dash + 1, strlen(dash + 1), INT64_MAX, n) == -1)
-			return 0;
-		if (*n == 0 || size == 0)
-			return -1;
-		*n = *n < size ? *n : size;
-		*from = size - *n;
-		return 1;
-	}
-	if (num_parse(s, (size_t)(dash - s), INT64_MAX, from) == -1)
-		return 0;
-	last = size == 0 ? 0 : size - 1;
-	if (dash[1] != '\0') {
-		if (num_parse(dash + 1, strlen(dash + 1), INT64_MAX, &last) ==
-			-1 ||
-		    last < *from)
-			return 0;
-	}
-	if (*from >= size)
-		return -1;
-	if (last >= size)
-		last = size - 1;
-	*n = last - *from + 1;
-	return 1;
-}
-
-/* Does the request still want a range, given If-Range? */
+/* The Range that counts, or NULL. */
 static const char *
 wanted_range(const struct request *r, const struct object *o)
 {
-	const char *if_range = request_param(r, "HTTP_IF_RANGE");
-
-	if (request_method(r) != HTTP_GET ||
-	    (if_range != NULL && strcmp(if_range, o->etag) != 0))
-		return NULL;
-	return request_param(r, "HTTP_RANGE");
+	return request_method(r) == HTTP_GET &&
+		range_counts(request_param(r, "HTTP_IF_RANGE"), o->etag)
+	    ? request_param(r, "HTTP_RANGE")
+	    : NULL;
 }
 
 /* Answer with an object that is in memory; b is taken. */
@@ -129,7 +77,7 @@ send_text(struct request *r, enum key_kind kind, struct buf *b)
 	hash_sha256(buf_str(b), b->len, &d);
 	set_etag(&o, &d);
 	object_headers(r, kind, &o);
-	if (etag_listed(request_param(r, "HTTP_IF_NONE_MATCH"), o.etag)) {
+	if (range_etag_listed(request_param(r, "HTTP_IF_NONE_MATCH"), o.etag)) {
 		buf_free(b);
 		return reply_empty(r, 304);
 	}
@@ -145,11 +93,12 @@ send_fd(struct request *r, enum key_kind kind, const struct object *o, int fd)
 
 	object_headers(r, kind, o);
 	reply_header(r, "Accept-Ranges", "bytes");
-	if (etag_listed(request_param(r, "HTTP_IF_NONE_MATCH"), o->etag)) {
+	if (range_etag_listed(
+		request_param(r, "HTTP_IF_NONE_MATCH"), o->etag)) {
 		close(fd);
 		return reply_empty(r, 304);
 	}
-	switch (parse_range(wanted_range(r, o), o->size, &from, &n)) {
+	switch (range_parse(wanted_range(r, o), o->size, &from, &n)) {
 	case 1:
 		status = 206;
 		reply_header(r, "Content-Range",

@@ -23,7 +23,7 @@ narinfo decode derivation nar refscan
 key
 storepath sign attrpath query text netaddr
 hash privileges
-base32 file account sandbox
+base32 file account sandbox range
 num
 buf clock log scc utf8
 '

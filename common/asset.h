@@ -58,6 +58,21 @@ struct asset_sink {
 	void *arg;
 };
 
+/* An object as its store lists it. */
+struct asset_object {
+	char *key; /* any string: see key_parse */
+	uint64_t size;
+	int64_t modified; /* 0: not said */
+};
+
+/* A part of a listing, ascending by the bytes of the keys. */
+struct asset_page {
+	struct asset_object *objects;
+	size_t n;
+	char *next; /* where the next page begins; NULL: this is the last */
+};
+void asset_page_clear(struct asset_page *page);
+
 struct asset_ops {
 	/* "file": for messages */
 	const char *name;
@@ -116,6 +131,19 @@ struct asset_ops {
 	 */
 	enum asset_rc (*get)(struct asset_store *as, const char *key,
 	    const char *url, const struct asset_sink *sink, struct buf *why);
+	/*
+	 * The next objects of the store, a thousand or fewer: those behind the
+	 * key after ("": all) when next is NULL, else those behind the page
+	 * that had this next.  ASSET_OK with *page, to be cleared; ASSET_RETRY
+	 * when the store does not answer; ASSET_REFUSED when it can't be
+	 * listed: it does not let us, or its answer is of no use.  why: one
+	 * line on failure.  NULL: this store has no listing.  Any thread.
+	 */
+	enum asset_rc (*list)(struct asset_store *as, const char *after,
+	    const char *next, struct asset_page *page, struct buf *why);
+	/* With list: the url of put for key, to be freed; NULL without memory.
+	 */
+	char *(*address)(struct asset_store *as, const char *key);
 	void (*close)(struct asset_store *as);
 };
 

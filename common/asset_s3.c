@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "asset_listing.h"
 #include "asset_sigv4.h"
 #include "base32.h"
 #include "http.h"
@@ -30,6 +31,9 @@
 /* Amazon S3, "Uploading objects": the most that one PUT may carry. */
 #define LIMIT ((uint64_t)5 << 30)
 #define ERROR_BODY_MAX ((size_t)8 << 10)
+/* A page of a listing has a thousand keys of up to 3 KiB when encoded. */
+#define PAGE_KEYS "1000"
+#define PAGE_MAX ((size_t)8 << 20)
 
 struct credentials {
 	char *key_id;
@@ -400,6 +404,82 @@ s3_get(struct asset_store *as, const char *key, const char *url,
 	return rc;
 }
 
+/* Append name=value to a query. */
+static void
+add_parameter(struct buf *url, const char *name, const char *value)
+{
+	buf_addf(url, "%s=", name);
+	asset_url_encode(url, value, false);
+}
+
+/* In the order of the names, which the signature wants. */
+static void
+list_url(const struct asset_s3 *s3, const char *after, const char *next,
+    struct buf *url)
+{
+	const char *prefix = s3->conf->s3_prefix;
+	struct buf start = BUF_INIT;
+
+	buf_addf(
+	    url, "%s%s%s?", s3->scheme, buf_str(&s3->host), buf_str(&s3->base));
+	if (next != NULL) {
+		add_parameter(url, "continuation-token", next);
+		buf_addch(url, '&');
+	}
+	buf_adds(url, "encoding-type=url&list-type=2&max-keys=" PAGE_KEYS "&");
+	add_parameter(url, "prefix", prefix);
+	if (next == NULL && after[0] != '\0') {
+		buf_addf(&start, "%s%s", prefix, after);
+		buf_addch(url, '&');
+		add_parameter(url, "start-after", buf_str(&start));
+	}
+	buf_free(&start);
+}
+
+static enum asset_rc
+s3_list(struct asset_store *as, const char *after, const char *next,
+    struct asset_page *page, struct buf *why)
+{
+	struct asset_s3 *s3 = (struct asset_s3 *)as;
+	struct http_call call = { .method = "GET", .body_max = PAGE_MAX };
+	struct credentials c = { NULL, NULL, 0 };
+	struct buf url = BUF_INIT;
+	struct http_answer a;
+	enum asset_rc rc = ASSET_RETRY;
+
+	list_url(s3, after, next, &url);
+	call.url = buf_str(&url);
+	if (ask(s3, &call, true, &c, &a, why) == -1)
+		;
+	else if (a.status != 200) {
+		rc = refused(s3, &a, &c, NULL, "list", why);
+		/* No such bucket: that is not to say that objects are lost. */
+		if (a.status == 404)
+			rc = ASSET_RETRY;
+	} else
+		rc = asset_listing_parse(buf_str(&a.body), a.body.len,
+			 s3->conf->s3_prefix, page, why) == 0
+		    ? ASSET_OK
+		    : ASSET_REFUSED;
+	credentials_clear(&c);
+	buf_free(&a.body);
+	buf_free(&url);
+	return rc;
+}
+
+static char *
+s3_address(struct asset_store *as, const char *key)
+{
+	struct buf url = BUF_INIT;
+	char *s = NULL;
+
+	object_url((struct asset_s3 *)as, key, &url);
+	if (!buf_failed(&url))
+		s = strdup(buf_str(&url));
+	buf_free(&url);
+	return s;
+}
+
 /* GET nix-cache-info, which is there or not: what else is there to say? */
 static enum asset_rc
 ask_cache_info(struct asset_s3 *s3, const char *url, bool sign_it,
@@ -549,6 +629,8 @@ static const struct asset_ops s3_ops = {
 	.limit = s3_limit,
 	.read_url = s3_read_url,
 	.get = s3_get,
+	.list = s3_list,
+	.address = s3_address,
 	.interrupt = s3_interrupt,
 	.close = s3_close,
 };

@@ -83,6 +83,9 @@ void fsck_found(struct fsck *c, enum fsck_state state, const char *kind,
     __attribute__((format(printf, 5, 6)));
 /* A change's result (1, 0, -1) as a state. */
 enum fsck_state fsck_mended(struct fsck *c, int rc);
+/* The store has an object of this name that no row seemed to name: tell of it
+ * if that is so. */
+void fsck_unknown(struct fsck *c, const char *name);
 /* Is key in the sample of today? */
 bool fsck_sampled(const struct fsck *c, const char *key);
 /* Wait until the rate allows n bytes more. */

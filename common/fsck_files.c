@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,33 +86,39 @@ leftover(struct walk *w, const char *name, const struct stat *st)
 	    "%s%s: left behind by a write that did not end", w->under, name);
 }
 
+void
+fsck_unknown(struct fsck *c, const char *name)
+{
+	struct asset_row row;
+	struct key k;
+	int found;
+
+	if (key_parse(name, strlen(name), &k) == -1) {
+		fsck_found(c, FSCK_NOTE, "foreign", name,
+		    "it is not an object of a cache");
+		return;
+	}
+	if (!fsck_sampled(c, name))
+		return;
+	found = index_asset_get(c->ix, c->cache, name, &row);
+	if (found == 1)
+		index_asset_clear(&row);
+	else if (found == 0)
+		fsck_found(c, FSCK_NOTE, "orphan", name,
+		    "the store has it, the index does not know it");
+}
+
 static void
 store_file(struct walk *w, const char *name, const struct stat *st)
 {
-	char path[KEY_MAX + 1];
-	struct asset_row row;
-	struct key k;
-	int n, found;
+	char path[PATH_MAX];
 
 	if (strncmp(name, ".put.", 5) == 0 || strncmp(name, ".new.", 5) == 0) {
 		leftover(w, name, st);
 		return;
 	}
-	n = snprintf(path, sizeof(path), "%s%s", w->under, name);
-	if (n < 0 || (size_t)n >= sizeof(path) ||
-	    key_parse(path, (size_t)n, &k) == -1) {
-		fsck_found(w->c, FSCK_NOTE, "foreign", name,
-		    "%s%s: not a file of a cache", w->under, name);
-		return;
-	}
-	if (!fsck_sampled(w->c, path))
-		return;
-	found = index_asset_get(w->c->ix, w->c->cache, path, &row);
-	if (found == 1)
-		index_asset_clear(&row);
-	else if (found == 0)
-		fsck_found(w->c, FSCK_NOTE, "orphan", path,
-		    "the store has it, the index does not know it");
+	snprintf(path, sizeof(path), "%s%s", w->under, name);
+	fsck_unknown(w->c, path);
 }
 
 static int

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "fsck_list.h"
 #include "index_check.h"
 #include "key.h"
 #include "log.h"
@@ -230,6 +231,7 @@ look(struct fsck *c, const struct index_check_asset *a, bool unpack, int *fd,
 	enum bytes b;
 
 	buf_clear(why);
+	fsck_pay(c, OBJECT_COST);
 	if (is_elsewhere(c, a))
 		return look_elsewhere(c, &a->row, unpack, fd, why);
 	*fd = open_bytes(c, a);
@@ -587,8 +589,19 @@ look_twice(struct fsck *c, struct index_check_asset *a, bool unpack, int *fd,
 	return b;
 }
 
+/* Does the listing say all that there is to say? */
+static bool
+enough(const struct fsck *c, const struct index_check_asset *a, bool unpack,
+    const struct asset_object *listed)
+{
+	return listed != NULL && is_elsewhere(c, a) && a->row.url != NULL &&
+	    !c->bytes && !unpack && listed->size == a->row.size;
+}
+
+/* listed: how the store lists it; NULL when it does not. */
 static void
-fsck_object(struct fsck *c, struct index_check_asset *a)
+fsck_object(struct fsck *c, struct index_check_asset *a,
+    const struct asset_object *listed)
 {
 	struct buf why = BUF_INIT;
 	enum bytes b = BYTES_GOOD;
@@ -616,7 +629,8 @@ fsck_object(struct fsck *c, struct index_check_asset *a)
 	}
 	unpack = c->verify && k.kind == KEY_NAR;
 	/* A narinfo that is not stored is in the index alone. */
-	if (!a->is_narinfo || a->row.state == ASSET_STORED)
+	if ((!a->is_narinfo || a->row.state == ASSET_STORED) &&
+	    !enough(c, a, unpack, listed))
 		b = look_twice(c, a, unpack, &fd, &why);
 	if (b == BYTES_UNKNOWN) {
 		c->unknown++;
@@ -633,28 +647,49 @@ fsck_object(struct fsck *c, struct index_check_asset *a)
 	buf_free(&why);
 }
 
+/* One row, with what the store lists under its key: 0, 1 when over() said so,
+ * or -1. */
+static int
+check_row(struct fsck *c, struct fsck_list *l, struct index_check_asset *a)
+{
+	const struct asset_object *o = NULL;
+	enum fsck_listed rc = fsck_list_find(l, a->row.key, &o);
+
+	if (rc == FSCK_LIST_FAILED)
+		return -1;
+	if (fsck_sampled(c, a->row.key)) {
+		fsck_object(c, a, rc == FSCK_LISTED ? o : NULL);
+		c->objects++;
+	}
+	if (c->over(c, "objects", a->row.key, c->arg))
+		return 1;
+	if (c->silent < SILENT_MAX)
+		return 0;
+	log_warnx("fsck: the asset store says nothing of %d objects in a row",
+	    SILENT_MAX);
+	return -1;
+}
+
 int
 fsck_objects(struct fsck *c, const char *from)
 {
 	struct index_check_asset a;
+	const struct asset_object *o;
+	struct fsck_list list;
 	char at[KEY_MAX + 1];
-	int rc;
+	int rc, done = 0;
 
+	fsck_list_open(&list, c, from);
 	snprintf(at, sizeof(at), "%s", from);
-	while ((rc = index_check_asset_next(c->ix, c->cache, at, &a)) == 1) {
+	while (done == 0 &&
+	    (rc = index_check_asset_next(c->ix, c->cache, at, &a)) == 1) {
 		snprintf(at, sizeof(at), "%s", a.row.key);
-		if (fsck_sampled(c, at)) {
-			fsck_pay(c, OBJECT_COST);
-			fsck_object(c, &a);
-			c->objects++;
-		}
+		done = check_row(c, &list, &a);
 		index_asset_clear(&a.row);
-		if (c->over(c, "objects", at, c->arg))
-			return 1;
-		if (c->silent == SILENT_MAX) {
-			log_warnx("fsck: the asset store does not answer");
-			return -1;
-		}
 	}
-	return rc;
+	if (done == 0 && rc == 0 &&
+	    fsck_list_find(&list, NULL, &o) == FSCK_LIST_FAILED)
+		rc = -1;
+	fsck_list_close(&list);
+	return done != 0 ? done : rc;
 }

@@ -5,7 +5,8 @@
 # shellcheck disable=SC2034
 packages_build='autoconf automake make gcc libc6-dev pkg-config libfcgi-dev
 libsodium-dev libsqlite3-dev libarchive-dev liblzma-dev libbrotli-dev
-libssl-dev libcurl4-openssl-dev libjansson-dev'
+libssl-dev libcurl4-openssl-dev libjansson-dev
+libexpat1-dev'
 # shellcheck disable=SC2034
 packages_run='curl perl-base'
 # shellcheck disable=SC2034

@@ -9,6 +9,7 @@
   check,
   coreutils,
   curl,
+  expat,
   fcgi,
   gawk,
   gnutar,
@@ -37,6 +38,7 @@ stdenv.mkDerivation {
   buildInputs = [
     brotli
     curl
+    expat
     fcgi
     jansson
     libarchive

@@ -32,8 +32,12 @@ clean() {
 everything() {
 	sql "SELECT * FROM asset ORDER BY id; SELECT * FROM path"
 	bucket_keys | while read -r k; do
-		echo "$k $(bucket "$k" | sha256sum)"
+		echo "$k $(bucket "$(escaped "$k")" | sha256sum)"
 	done
+}
+escaped() {
+	printf '%s' "$1" | sed 's/%/%25/g; s/+/%2B/g; s/ /%20/g; s/&/%26/g
+	    s/</%3C/g; s/!/%21/g'
 }
 # bucket KEY CURL-ARGUMENTS: a request for this key.
 bucket() {
@@ -137,5 +141,69 @@ broken "a wrong verdict" verdict "$key" --verify
 fsck --repair --verify
 fsck_is "a wrong verdict: --repair" 1
 clean "a wrong verdict"
+
+# The listing --------------------------------------------------------------------------
+: >"$W/standin/requests"
+fsck
+fsck_is "a few objects" 0
+is "are one question" "$(cat "$W/standin/requests")" \
+    "s3 GET /$BUCKET/?encoding-type=url&list-type=2&max-keys=1000&prefix=cache%2Fnix%2F 200"
+faults "s3 error 403,AccessDenied"
+: >"$W/standin/requests"
+fsck
+fsck_is "a bucket that can't be listed" 0
+ok "is said" grep -q 'main: listing: each object is asked for' "$W/fsck.out"
+is "and each object is asked for" "$(requests '^s3 HEAD .* 200$')" \
+    "$(sql "SELECT count(*) FROM asset WHERE cache = 'main'")"
+bucket "$P$key" -X DELETE
+faults "s3 error 403,AccessDenied"
+broken "a lost NAR, not listed" lost "$key"
+faults
+healed "a lost NAR"
+faults "s3* error 404,NoSuchBucket"
+fsck --repair
+fsck_is "a bucket that is not there" 2
+ok "is said" grep -q NoSuchBucket "$W/fsck.out"
+ok "and is no verdict" not grep -q ': lost: ' "$W/fsck.out"
+faults
+clean "with the bucket again"
+
+# Objects of nobody, on more than one page.
+n=0
+while [ $n -lt 600 ]; do
+	n=$((n + 1))
+	for k in "${P}a+b %c&d<!$n" "${P}z/$n"; do
+		printf 'upload-file = "%s"\nurl = "http://127.0.0.1:%s/%s/%s"\n' \
+		    "$W/log.txt" "$s3_port" "$BUCKET" "$(escaped "$k")"
+	done
+done >"$W/uploads"
+bucket_other=log/00000000000000000000000000000000-x.drv
+bucket "$P$bucket_other" -T "$W/log.txt"
+bucket "elsewhere/$bucket_other" -T "$W/log.txt"
+s3 -K "$W/uploads"
+fsck
+fsck_is "objects that have just come" 0
+ok "are not told of" not grep -q ': foreign: \|: orphan: ' "$W/fsck.out"
+: >"$W/standin/requests"
+faults "s3* old"
+fsck
+fsck_is "objects that the index does not know" 0
+is "are told of: those with names of others" \
+    "$(grep -c ': foreign: ' "$W/fsck.out")" 1200
+ok "by their names" grep -qF 'main: a+b %c&d<!600: foreign: ' "$W/fsck.out"
+is "and those that might be ours" "$(grep ': orphan: ' "$W/fsck.out")" \
+    "main: $bucket_other: orphan: the store has it, the index does not know it"
+is "two pages were asked for" "$(requests '^s3 GET')" 2
+is "and nothing else" "$(wc -l <"$W/standin/requests")" 2
+fsck --repair
+fsck_is "--repair" 0
+faults
+is "leaves them alone" "$(bucket_keys | wc -l)" \
+    $((1202 + $(sql "SELECT count(*) FROM asset WHERE cache = 'main'")))
+bucket "$P$key" -X DELETE
+fsck
+fsck_is "a lost NAR among them" 1
+ok "is found" grep -q "$key: lost: " "$W/fsck.out"
+healed "a lost NAR among them"
 
 e2e_end

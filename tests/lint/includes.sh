@@ -39,6 +39,7 @@ openssl/*	common/hash.c
 archive*.h	common/bundle.c common/decode.c tests/*
 brotli/*	common/decode.c tests/*
 curl/*	common/http.c
+expat.h	common/asset_listing.c
 jansson.h	cgi/drv.c tools/fsck.c common/asset_policy.c
 lzma.h	common/decode.c
 '

@@ -186,6 +186,7 @@ index_column_asset(sqlite3_stmt *st, struct asset_row *row)
 	url = sqlite3_column_text(st, 6);
 	row->created = sqlite3_column_int64(st, 7);
 	row->attempts = sqlite3_column_int64(st, 8);
+	row->pusher = sqlite3_column_int64(st, 9);
 	if (url != NULL && (row->url = strdup((const char *)url)) == NULL) {
 		log_warnx("index: no memory");
 		return -1;
@@ -234,6 +235,7 @@ asset_insert(struct index *ix, const char *cache, const struct asset_new *a,
 	index_bind_text(st, 6, a->content_type);
 	index_bind_text(st, 7, a->spool);
 	sqlite3_bind_int64(st, 8, now);
+	sqlite3_bind_int64(st, 9, a->pusher);
 	return index_run(ix, st);
 }
 
@@ -251,15 +253,21 @@ asset_replace(
 	index_bind_digest(st, 4, &a->sha256);
 	index_bind_text(st, 5, a->spool);
 	sqlite3_bind_int64(st, 6, now);
+	sqlite3_bind_int64(st, 7, a->pusher);
 	return index_run(ix, st);
 }
 
-/* index_asset_put inside its transaction. */
+/*
+ * index_asset_put inside its transaction.  Who sends again what is here makes
+ * it no more his.
+ */
 static enum index_put
 asset_put(struct index *ix, const char *cache, const struct asset_new *a,
     int64_t now, char old[64])
 {
+	struct asset_new anew = *a;
 	struct asset_row row;
+	bool same;
 
 	switch (index_asset_get(ix, cache, a->key, &row)) {
 	case 0:
@@ -272,17 +280,19 @@ asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 		return INDEX_ERROR;
 	}
 	index_asset_clear(&row);
+	same = digest_equal(&row.sha256, &a->sha256);
 	/* A PUT of what the store refused before is a new try. */
-	if (digest_equal(&row.sha256, &a->sha256) &&
-	    row.state != ASSET_FAILED && !a->anew) {
+	if (same && row.state != ASSET_FAILED && !a->anew) {
 		snprintf(old, 64, "%s", a->spool);
 		return INDEX_SAME;
 	}
-	if (a->keep && !digest_equal(&row.sha256, &a->sha256))
+	if (a->keep && !same && (row.pusher == 0 || row.pusher != a->pusher))
 		return INDEX_CONFLICT;
+	if (same)
+		anew.pusher = row.pusher;
 	snprintf(old, 64, "%s", row.spool);
-	return asset_replace(ix, cache, a, now) == 0 ? INDEX_REPLACED
-						     : INDEX_ERROR;
+	return asset_replace(ix, cache, &anew, now) == 0 ? INDEX_REPLACED
+							 : INDEX_ERROR;
 }
 
 /* End a transaction as its result asks: only a change is committed. */

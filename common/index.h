@@ -10,6 +10,7 @@
  *   path       (cache, hash part): what a narinfo says, and its text as served
  *   reference  (cache, hash part) -> referenced hash part
  *   token      who may push, pull, ask for derivations, administer
+ *   pusher     id -> name of every token there ever was, for asset.pusher
  *   nar        (cache, key) -> what was found out about that NAR's contents
  *   audit      who sent what, when and from where
  *   meta       facts about the whole index, such as its store directory
@@ -102,6 +103,7 @@ struct asset_row {
 	char *url; /* where the store has it; NULL for the file store */
 	int64_t created;
 	int64_t attempts;
+	int64_t pusher; /* the id of the token whose it is; 0: nobody's */
 };
 
 void index_asset_clear(struct asset_row *row);
@@ -116,7 +118,8 @@ struct asset_new {
 	struct digest sha256;
 	const char *content_type;
 	const char *spool; /* the committed spool file */
-	bool keep; /* other bytes under the key are kept: INDEX_CONFLICT */
+	int64_t pusher; /* the token's id; 0: none sends it */
+	bool keep; /* other bytes that are not pusher's: INDEX_CONFLICT */
 	bool anew; /* to be stored once more, even if the bytes are the same */
 };
 
@@ -345,6 +348,7 @@ struct token {
 	int64_t quota_day; /* bytes it may push a day (UTC); 0: no limit */
 	int64_t quota_total; /* and in total */
 	/* Kept by the index; index_token_add begins with 0. */
+	int64_t id; /* no other's, also when this one is gone */
 	int64_t used_total;
 	int64_t used_day; /* in the day `day`, see token_used_today */
 	int64_t day;
@@ -360,6 +364,9 @@ int index_token_remove(struct index *ix, const char *name);
 /* 1 and *t when a token has this digest of its secret, 0 when none. */
 int index_token_find(
     struct index *ix, const struct digest *secret, struct token *t);
+/* The name of the token with this id, there or gone, appended to name: 1, or 0
+ * when there never was one. */
+int index_pusher_name(struct index *ix, int64_t id, struct buf *name);
 /* Note a use, when the last one noted is a minute old or older. */
 int index_token_used(struct index *ix, const struct token *t, int64_t now);
 /* Call each for all, by name; stops when it returns non-zero. */

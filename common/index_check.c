@@ -89,11 +89,11 @@ index_check_asset_next(struct index *ix, const char *cache, const char *key,
 	if ((rc = db_step(ix->db, st)) == 1) {
 		if (index_column_asset(st, &a->row) == -1)
 			rc = -1;
-		index_column_text(st, 9, a->owner, sizeof(a->owner));
-		a->lease = sqlite3_column_int64(st, 10);
-		a->next_attempt = sqlite3_column_int64(st, 11);
-		a->missing = sqlite3_column_int64(st, 12);
-		a->is_narinfo = sqlite3_column_int(st, 13) != 0;
+		index_column_text(st, 10, a->owner, sizeof(a->owner));
+		a->lease = sqlite3_column_int64(st, 11);
+		a->next_attempt = sqlite3_column_int64(st, 12);
+		a->missing = sqlite3_column_int64(st, 13);
+		a->is_narinfo = sqlite3_column_int(st, 14) != 0;
 	}
 	index_done(st);
 	return rc;

@@ -180,17 +180,44 @@ const char *const index_migrations[] = {
 	 */
 	"ALTER TABLE asset ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX asset_missing ON asset (cache, key) WHERE missing <> 0;",
+
+	/*
+	 * Whose an object is: a number that no token has again when this one
+	 * is gone.  What is here already is whose the audit log says, if that
+	 * token is still there; else it is 0, nobody's.
+	 */
+	"CREATE TABLE pusher ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" name TEXT NOT NULL"
+	") STRICT;"
+	"ALTER TABLE token ADD COLUMN id INTEGER NOT NULL DEFAULT 0;"
+	"INSERT INTO pusher (name) SELECT name FROM token;"
+	"UPDATE token SET id ="
+	" (SELECT p.id FROM pusher AS p WHERE p.name = token.name);"
+	"CREATE TRIGGER token_insert AFTER INSERT ON token BEGIN"
+	" INSERT INTO pusher (name) VALUES (new.name);"
+	" UPDATE token SET id = last_insert_rowid() WHERE name = new.name;"
+	" END;"
+	"ALTER TABLE asset ADD COLUMN pusher INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX audit_key ON audit (cache, key);"
+	"UPDATE asset SET pusher = coalesce("
+	"(SELECT t.id FROM (SELECT token, time FROM audit"
+	"  WHERE cache = asset.cache AND key = asset.key AND what <> 'same'"
+	"  ORDER BY id DESC LIMIT 1) AS a"
+	"  JOIN token AS t ON t.name = a.token AND t.created <= a.time), 0)"
+	" WHERE hash_part IS NULL AND key NOT LIKE 'nar/%';"
+	"DROP INDEX audit_key;",
 };
 
 const size_t index_nmigrations =
     sizeof(index_migrations) / sizeof(index_migrations[0]);
 
 #define ASSET_COLUMNS                                                          \
-	"id, key, state, size, sha256, spool, url, created, attempts"
+	"id, key, state, size, sha256, spool, url, created, attempts, pusher"
 
 #define TOKEN_COLUMNS                                                          \
 	"name, secret, scopes, created, expires, last_used, keys, quota_day,"  \
-	" quota_total, used_total, used_day, day"
+	" quota_total, used_total, used_day, day, id"
 
 /*
  * Rows that wait, by asset_waiting: a partial index is used only for what says
@@ -225,8 +252,8 @@ const char *const index_sql[ST_MAX] = {
 	    "SELECT " ASSET_COLUMNS " FROM asset WHERE cache = ?1 AND key = ?2",
 	[ST_ASSET_INSERT] =
 	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
-	    " content_type, spool, created)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	    " content_type, spool, created, pusher)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
 	/*
 	 * One that is on its way stays claimed: were the new bytes to overtake
 	 * the old ones, the store would end with those.
@@ -234,8 +261,8 @@ const char *const index_sql[ST_MAX] = {
 	[ST_ASSET_REPLACE] =
 	    "UPDATE asset SET size = ?3, sha256 = ?4, spool = ?5, created = ?6,"
 	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
-	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0"
-	    " WHERE cache = ?1 AND key = ?2",
+	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0,"
+	    " pusher = ?7 WHERE cache = ?1 AND key = ?2",
 	[ST_PATH_GET] =
 	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
 	[ST_PATH_INSERT] =
@@ -376,6 +403,7 @@ const char *const index_sql[ST_MAX] = {
 	    " AND (quota_day = 0 OR"
 	    "  ?2 + CASE WHEN day = ?3 THEN used_day ELSE 0 END <= quota_day)"
 	    " RETURNING 1",
+	[ST_PUSHER_NAME] = "SELECT name FROM pusher WHERE id = ?1",
 	[ST_TOKEN_KNOWN] = "SELECT 1 FROM token WHERE name = ?1",
 
 	[ST_NAR_PUT] =

@@ -25,6 +25,7 @@ column_token(sqlite3_stmt *st, struct token *t)
 	t->used_total = sqlite3_column_int64(st, 9);
 	t->used_day = sqlite3_column_int64(st, 10);
 	t->day = sqlite3_column_int64(st, 11);
+	t->id = sqlite3_column_int64(st, 12);
 }
 
 int
@@ -67,6 +68,21 @@ index_token_find(struct index *ix, const struct digest *secret, struct token *t)
 	index_bind_digest(st, 1, secret);
 	if ((rc = db_step(ix->db, st)) == 1)
 		column_token(st, t);
+	index_done(st);
+	return rc;
+}
+
+int
+index_pusher_name(struct index *ix, int64_t id, struct buf *name)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_PUSHER_NAME)) == NULL)
+		return -1;
+	sqlite3_bind_int64(st, 1, id);
+	if ((rc = db_step(ix->db, st)) == 1)
+		buf_adds(name, (const char *)sqlite3_column_text(st, 0));
 	index_done(st);
 	return rc;
 }

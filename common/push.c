@@ -637,6 +637,112 @@ put_asset(struct put *u, struct asset_new *a)
 	return put;
 }
 
+/* Spool text and enter it as a. */
+static int
+enter_text(struct push *p, struct asset_new *a, const struct buf *text)
+{
+	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
+	const int64_t now = (int64_t)time(NULL);
+	struct spool *s = NULL;
+	int rc = -1;
+
+	if (spool_new(p->spool, text->len, &s) != SPOOL_OK ||
+	    spool_write(s, buf_str(text), text->len) != SPOOL_OK ||
+	    spool_commit(s, name) != SPOOL_OK)
+		goto out;
+	a->size = text->len;
+	a->spool = name;
+	switch (index_asset_put(p->index, p->cache, a, now, old)) {
+	case INDEX_CREATED:
+	case INDEX_REPLACED:
+		if (old[0] != '\0')
+			spool_retire(p->spool, old, now);
+		rc = 0;
+		break;
+	case INDEX_SAME: /* another process was faster */
+		rc = 0;
+		/* fallthrough */
+	default:
+		spool_remove(p->spool, name);
+	}
+out:
+	spool_free(s);
+	return rc;
+}
+
+/* The listing that we made of a path's verified NAR: index_listing_get. */
+static int
+get_listing(const struct put *u, struct buf *text)
+{
+	return index_listing_get(
+	    u->p->index, u->p->cache, u->key.hash_part.s, text);
+}
+
+/*
+ * A listing that was sent before its narinfo is an object of its own, which the
+ * web server may send by itself: ours takes its place.
+ */
+static void
+own_listing(struct put *u)
+{
+	struct asset_new a = { .content_type = key_content_type(KEY_LS) };
+	struct buf text = BUF_INIT, key = BUF_INIT;
+	struct push *p = u->p;
+	struct asset_row row;
+
+	buf_addf(&key, "%s.ls", u->key.hash_part.s);
+	a.key = buf_str(&key);
+	if (buf_failed(&key) ||
+	    index_asset_get(p->index, p->cache, a.key, &row) != 1)
+		goto out;
+	index_asset_clear(&row);
+	if (get_listing(u, &text) != 1)
+		goto out;
+	hash_sha256(buf_str(&text), text.len, &a.sha256);
+	if (digest_equal(&a.sha256, &row.sha256))
+		goto out;
+	/* It costs nobody's quota. */
+	index_audit_next(p->index, NULL);
+	if (enter_text(p, &a, &text) == 0 && through(p))
+		relay_wait(p->relay, p->index, a.key, p->conf->relay_wait,
+		    stopping, u->r);
+out:
+	buf_free(&text);
+	buf_free(&key);
+}
+
+/*
+ * What is here is another token's: its name is for the log, not for whoever
+ * may push.
+ */
+static int
+of_another(struct put *u)
+{
+	char since[32] = "some time";
+	struct buf name = BUF_INIT;
+	struct asset_row row;
+	bool known = false;
+	struct tm tm;
+
+	if (index_asset_get(u->p->index, u->p->cache, u->key.s, &row) == 1) {
+		index_asset_clear(&row);
+		known = index_pusher_name(u->p->index, row.pusher, &name) == 1;
+		if (gmtime_r((time_t *)&row.created, &tm) != NULL)
+			strftime(
+			    since, sizeof(since), "%Y-%m-%d %H:%M UTC", &tm);
+	}
+	log_info("PUT %s: token %s pushed it%s", u->key.s,
+	    known ? buf_str(&name) : "unknown",
+	    known ? "" : ": it is as old as the index, or the server made it");
+	buf_free(&name);
+	return reply_text(u->r, 409,
+	    "%s: it is here with other bytes, since %s, by %s: %s can replace "
+	    "it",
+	    u->key.s, since,
+	    known ? "another token" : "a token that is not known any more",
+	    known ? "that one or an admin's token" : "an admin's token");
+}
+
 /* A complete and right body becomes an asset. */
 static int
 enter_asset(struct put *u, struct spool *s, const struct digest *d)
@@ -655,20 +761,22 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 	a.sha256 = *d;
 	a.content_type = key_content_type(u->key.kind);
 	a.spool = name;
-	/* What no signature vouches for: a bound token adds, and no more. */
-	a.keep = u->p->token.keys[0] != '\0' && u->key.kind != KEY_NAR;
+	/* What no signature and no digest vouches for is whose it is. */
+	a.pusher = u->p->token.id;
+	a.keep =
+	    u->key.kind != KEY_NAR && (u->p->token.scopes & SCOPE_ADMIN) == 0;
 	audit(u, a.size);
 	if ((put = put_asset(u, &a)) == INDEX_ERROR)
 		return fault(u);
 	if (put == INDEX_QUOTA)
 		return over_quota(u);
 	if (put == INDEX_CONFLICT)
-		return reply_text(u->r, 409,
-		    "%s: it is here with other bytes, which a token that is "
-		    "bound to keys can't replace",
-		    u->key.s);
+		return of_another(u);
 	if (u->key.kind == KEY_NAR)
 		submit_nar(u, s);
+	/* Its narinfo may have come meanwhile. */
+	if (u->key.kind == KEY_LS)
+		own_listing(u);
 	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
 }
 
@@ -729,7 +837,7 @@ decode_plain(struct put *u, struct spool *from, struct spool **plain)
 	    sink_spool, *plain);
 }
 
-/* Is there a listing that we made of the verified NAR?  1, 0 or -1. */
+/* Is there a listing of ours?  1, 0 or -1. */
 static int
 has_listing(const struct put *u)
 {
@@ -738,8 +846,7 @@ has_listing(const struct put *u)
 
 	if (u->key.kind != KEY_LS)
 		return 0;
-	rc = index_listing_get(
-	    u->p->index, u->p->cache, u->key.hash_part.s, &text);
+	rc = get_listing(u, &text);
 	buf_free(&text);
 	return rc;
 }
@@ -850,10 +957,12 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 	switch (index_narinfo_put(u->p->index, u->p->cache, ni, &rank,
 	    u->p->conf->store_dir, (int64_t)time(NULL), &nar_size)) {
 	case INDEX_CREATED:
+		own_listing(u);
 		note_unsigned(u, ni);
 		return entered(u, 201, size);
 	case INDEX_SAME:
 	case INDEX_REPLACED:
+		own_listing(u);
 		note_unsigned(u, ni);
 		note_dropped(u, ni);
 		return entered(u, 200, size);
@@ -980,39 +1089,6 @@ cache_info_is(struct push *p, const struct digest *d)
 		return found;
 	index_asset_clear(&row);
 	return digest_equal(&row.sha256, d);
-}
-
-/* Spool text and enter it as a. */
-static int
-enter_text(struct push *p, struct asset_new *a, const struct buf *text)
-{
-	char name[SPOOL_NAME_MAX + 1], old[SPOOL_NAME_MAX + 1];
-	const int64_t now = (int64_t)time(NULL);
-	struct spool *s = NULL;
-	int rc = -1;
-
-	if (spool_new(p->spool, text->len, &s) != SPOOL_OK ||
-	    spool_write(s, buf_str(text), text->len) != SPOOL_OK ||
-	    spool_commit(s, name) != SPOOL_OK)
-		goto out;
-	a->size = text->len;
-	a->spool = name;
-	switch (index_asset_put(p->index, p->cache, a, now, old)) {
-	case INDEX_CREATED:
-	case INDEX_REPLACED:
-		if (old[0] != '\0')
-			spool_retire(p->spool, old, now);
-		rc = 0;
-		break;
-	case INDEX_SAME: /* another process was faster */
-		rc = 0;
-		/* fallthrough */
-	default:
-		spool_remove(p->spool, name);
-	}
-out:
-	spool_free(s);
-	return rc;
 }
 
 int

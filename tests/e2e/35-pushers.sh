@@ -189,41 +189,96 @@ as all
 nix-store --generate-binary-cache-key bound-1 "$W/bound.sk" "$W/bound.pk"
 tmpnix token add bound --push --key "$(cat "$W/bound.pk")" >"$W/bound.netrc" \
     2>&1
+tmpnix token add other --push >"$W/other.netrc" 2>&1
+tmpnix token add root --admin >"$W/root.netrc" 2>&1
 real=sha256:$(head -c 32 /dev/zero | sha256sum | cut -c 1-64)
 trace=build-trace-v2/$hash-x.drv/out.doi
 debug=debuginfo/$(printf x | sha1sum | cut -c 1-40).debug
 log=log/$hash-x.drv
-echo 'of the owner' >"$W/theirs"
-echo 'of another' >"$W/forged"
-for k in "realisations/$real!out.doi" "$trace" "$debug" "$log"; do
-	as all
-	put "$k" "$W/theirs"
-	is "the owner's ${k%%/*}" "$code" 201
-	as bound
-	put "$k" "$W/forged"
-	is "a token bound to a key does not replace it" "$code" 409
-	put "$k" "$W/theirs"
-	is "but may say the same" "$code" 200
-	is "it is as it was" \
-	    "$(curl -q -s "$U/cache/$k" | cat)" 'of the owner'
-	as all
-	put "$k" "$W/forged"
-	is "a token bound to nothing replaces it" "$code" 200
+for n in 1 2 3 4; do
+	echo "of the owner, $n" >"$W/theirs-$n"
 done
+echo 'of another' >"$W/forged"
+# here KEY TEXT: that is what a reader gets.
+here() {
+	[ "$(curl -q -s "$U/cache/$1")" = "$2" ]
+}
+no_hash=$(printf '%032d' 8)
+for k in "realisations/$real!out.doi" "$trace" "$debug" "$log" "$no_hash.ls"; do
+	as all
+	put "$k" "$W/theirs-1"
+	is "the owner's ${k%%/*}" "$code" 201
+	for token in bound other; do
+		as $token
+		put "$k" "$W/forged"
+		is "another's token, $token, does not replace it" "$code" 409
+		ok "is told since when" grep -q \
+		    "since $(date -u +%Y)-.* by another token" "$W/body"
+		ok "and not whose it is" not grep -qw all "$W/body"
+		ok "which is in the log" until_true 20 \
+		    grep -q "PUT ${k%%!*}.*: token all pushed it" \
+		    "$W/log/upload.log"
+		put "$k" "$W/theirs-1"
+		is "but may say the same" "$code" 200
+		put "$k" "$W/forged"
+		is "which makes it not its own" "$code" 409
+	done
+	ok "it is as it was" here "$k" 'of the owner, 1'
+	as all
+	put "$k" "$W/theirs-2"
+	is "the owner replaces it" "$code" 200
+	as root
+	put "$k" "$W/theirs-3"
+	is "an admin's token replaces it" "$code" 200
+	settle
+	theirs_3() {
+		here "$k" 'of the owner, 3'
+	}
+	ok "and readers get that" until_true 20 theirs_3
+	as all
+	put "$k" "$W/theirs-4"
+	is "which is the admin's then" "$code" 409
+done
+as other
+put "log/$no_hash-y.drv" "$W/theirs-1"
+is "of a token that is removed" "$code" 201
+tmpnix token revoke other >/dev/null 2>&1
+tmpnix token add other --push >"$W/other.netrc" 2>&1
+as other
+put "log/$no_hash-y.drv" "$W/theirs-2"
+is "another one of its name does not replace it" "$code" 409
+
 as bound
 echo '{"version":1,"root":{"type":"symlink","target":"/forged"}}' \
     >"$W/forged.ls"
 put "$hash.ls" "$W/forged.ls"
 is "a listing of a verified NAR" "$code" 200
 settle
-ok "is the server's own all the same" sh -c \
-    "curl -q -s '$U/cache/$hash.ls' | grep -q '\"type\":\"regular\"'"
+# ours: the listing of $hash is the server's own.
+ours() {
+	curl -q -s "$U/cache/$hash.ls" | grep -q '"type":"regular"'
+}
+ok "is the server's own all the same" ours
 as all
+path_make early 'its listing came before it'
+put "$hash.ls" "$W/forged.ls"
+is "a listing of what is not here yet" "$code" 201
+settle
+ok "is served" sh -c "curl -q -s '$U/cache/$hash.ls' | grep -q forged"
+used=$(sql "SELECT used_total FROM token WHERE name = 'all'")
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+is "its narinfo" "$code" 201
+is "costs what it is" "$(sql "SELECT used_total FROM token
+    WHERE name = 'all'")" $((used + nar_size + $(wc -c <"$info")))
+settle
+ok "puts the server's own in its place" until_true 20 ours
+ok "in the store too" grep -q '"type":"regular"' "$S/store/$hash.ls"
 innocent objects
 
 # Types -------------------------------------------------------------------------
 settle
-put "log/$hash-y.drv" "$W/theirs"
+put "log/$hash-y.drv" "$W/theirs-1"
 settle
 # nosniff STATUS CURL-ARGUMENT...: the answer has the header, once.
 nosniff() {
@@ -244,9 +299,9 @@ nosniff 404 "$U/cache/$(printf '%032d' 7).narinfo"
 nosniff 404 "$U/drv/$(printf '%032d' 7).narinfo"
 # (lighttpd redirects before it adds headers, and without a body.)
 [ "$WEB" = lighttpd ] || nosniff 301 "$U/cache"
-nosniff 401 -T "$W/theirs" "$U/cache/$key"
+nosniff 401 -T "$W/theirs-1" "$U/cache/$key"
 nosniff 401 -X POST -d x "$U/drv/instantiate"
-nosniff 400 -u ":$SECRET" -T "$W/theirs" "$U/cache/x"
+nosniff 400 -u ":$SECRET" -T "$W/theirs-1" "$U/cache/x"
 nosniff 405 -X DELETE -u ":$SECRET" "$U/cache/$key"
 
 e2e_end

@@ -11,6 +11,7 @@
 
 #include "db.h"
 #include "index.h"
+#include "index_db.h"
 #include "scratch.h"
 #include "unit.h"
 
@@ -921,7 +922,7 @@ START_TEST(eight_processes_open_a_fresh_index)
 
 	race(8, open_it, codes);
 	ck_assert_int_eq(codes[0], 8);
-	ck_assert_int_eq(ask("PRAGMA user_version"), 7);
+	ck_assert_int_eq(ask("PRAGMA user_version"), (int)index_nmigrations);
 }
 END_TEST
 
@@ -1513,6 +1514,125 @@ START_TEST(token_removed)
 }
 END_TEST
 
+START_TEST(token_of_a_name_that_was_another_s_is_another)
+{
+	struct token t = token("ci", "s1"), first, second;
+	struct buf name = BUF_INIT;
+
+	ck_assert_int_eq(index_token_add(ix, &t), 1);
+	ck_assert_int_eq(index_token_find(ix, &t.secret, &first), 1);
+	ck_assert_int_eq(index_token_remove(ix, "ci"), 1);
+	ck_assert_int_eq(index_token_add(ix, &t), 1);
+	ck_assert_int_eq(index_token_find(ix, &t.secret, &second), 1);
+	ck_assert_int_gt(first.id, 0);
+	ck_assert_int_gt(second.id, first.id);
+	ck_assert_int_eq(index_pusher_name(ix, first.id, &name), 1);
+	ck_assert_str_eq(buf_str(&name), "ci");
+	ck_assert_int_eq(index_pusher_name(ix, 0, &name), 0);
+	buf_free(&name);
+}
+END_TEST
+
+/* What a PUT of bytes by this pusher gets. */
+static enum index_put
+put_by(int64_t pusher, bool keep, const char *bytes)
+{
+	struct asset_new a = { .key = "log/x",
+		.size = strlen(bytes),
+		.content_type = "text/plain",
+		.spool = bytes,
+		.pusher = pusher,
+		.keep = keep };
+	char old[64];
+
+	hash_sha256(bytes, strlen(bytes), &a.sha256);
+	return index_asset_put(ix, CACHE, &a, 1000, old);
+}
+
+START_TEST(object_is_its_pushers)
+{
+	ck_assert_int_eq(put_by(1, true, "a"), INDEX_CREATED);
+	ck_assert_int_eq(put_by(2, true, "b"), INDEX_CONFLICT);
+	ck_assert_int_eq(put_by(2, true, "a"), INDEX_SAME);
+	ck_assert_int_eq(put_by(2, true, "b"), INDEX_CONFLICT);
+	ck_assert_int_eq(get("log/x").pusher, 1);
+	ck_assert_int_eq(put_by(1, true, "b"), INDEX_REPLACED);
+	ck_assert_int_eq(put_by(2, false, "c"), INDEX_REPLACED);
+	ck_assert_int_eq(get("log/x").pusher, 2);
+	ck_assert_int_eq(put_by(1, true, "d"), INDEX_CONFLICT);
+	/* Whoever sends again what could not be stored. */
+	ask("UPDATE asset SET state = 'failed'");
+	ck_assert_int_eq(put_by(1, true, "d"), INDEX_CONFLICT);
+	ck_assert_int_eq(put_by(1, true, "c"), INDEX_REPLACED);
+	ck_assert_int_eq(get("log/x").pusher, 2);
+}
+END_TEST
+
+START_TEST(object_is_nobodys)
+{
+	ck_assert_int_eq(put_by(0, true, "a"), INDEX_CREATED);
+	ck_assert_int_eq(put_by(0, true, "b"), INDEX_CONFLICT);
+	ck_assert_int_eq(put_by(1, true, "b"), INDEX_CONFLICT);
+	ck_assert_int_eq(put_by(1, false, "b"), INDEX_REPLACED);
+}
+END_TEST
+
+static const struct {
+	const char *key;
+	const char *name; /* whose it is after the migration */
+} owned[] = {
+	{ "log/first", "old" },
+	{ "log/replaced", "ci" },
+	{ "log/same", "old" },
+	{ "log/removed", NULL }, /* that token is gone */
+	{ "log/renewed", NULL }, /* there is another one of its name */
+	{ "log/unknown", NULL },
+};
+
+/* Before there were pushers the audit log alone knew. */
+START_TEST(objects_of_before_are_whose_the_log_says)
+{
+	struct db *d = db_open(scratch_path("index.db"), true);
+	struct buf insert = BUF_INIT, name = BUF_INIT;
+	size_t i;
+
+	ck_assert_int_eq(db_migrate(d, index_migrations, 7), 0);
+	db_close(d);
+	ask("INSERT INTO token (name, secret, scopes, created) VALUES"
+	    " ('ci', zeroblob(32), 1, 100), ('old', randomblob(32), 1, 100),"
+	    " ('new', randomblob(32), 1, 500)");
+	ask("INSERT INTO audit (time, cache, key, token, address, size, what)"
+	    " VALUES (200, 'main', 'log/first', 'old', '', 1, 'new'),"
+	    " (200, 'main', 'log/replaced', 'old', '', 1, 'new'),"
+	    " (300, 'main', 'log/replaced', 'ci', '', 1, 'changed'),"
+	    " (200, 'main', 'log/same', 'old', '', 1, 'new'),"
+	    " (300, 'main', 'log/same', 'ci', '', 1, 'same'),"
+	    " (200, 'main', 'log/removed', 'old', '', 1, 'new'),"
+	    " (300, 'main', 'log/removed', 'gone', '', 1, 'changed'),"
+	    " (200, 'main', 'log/renewed', 'new', '', 1, 'new')");
+	for (i = 0; i < nitems(owned); i++) {
+		buf_clear(&insert);
+		buf_addf(&insert,
+		    "INSERT INTO asset (cache, key, size, sha256, content_type,"
+		    " spool, created)"
+		    " VALUES ('main', '%s', 1, zeroblob(32), 't', 's', 1)",
+		    owned[i].key);
+		ask(buf_str(&insert));
+	}
+	ck_assert_ptr_nonnull(ix = index_open(scratch, INDEX_WRITE));
+	for (i = 0; i < nitems(owned); i++) {
+		buf_clear(&name);
+		ck_assert_int_eq(
+		    index_pusher_name(ix, get(owned[i].key).pusher, &name),
+		    owned[i].name != NULL);
+		ck_assert_str_eq(
+		    buf_str(&name), owned[i].name != NULL ? owned[i].name : "");
+	}
+	buf_free(&insert);
+	buf_free(&name);
+}
+END_TEST
+
 static const struct {
 	int64_t now, noted;
 } uses[] = {
@@ -1587,6 +1707,7 @@ main(void)
 	TCase *races = tcase_create("races");
 	TCase *relay = tcase_create("relay");
 	TCase *tokens = tcase_create("tokens");
+	TCase *before = tcase_create("before");
 
 	tcase_add_checked_fixture(assets, setup, teardown);
 	tcase_add_test(assets, is_not_written_without_its_wal);
@@ -1657,8 +1778,15 @@ main(void)
 	tcase_add_test(tokens, token_found);
 	tcase_add_test(tokens, token_name_is_taken);
 	tcase_add_test(tokens, token_removed);
+	tcase_add_test(tokens, token_of_a_name_that_was_another_s_is_another);
+	tcase_add_test(tokens, object_is_its_pushers);
+	tcase_add_test(tokens, object_is_nobodys);
 	tcase_add_test(tokens, token_used_to_the_minute);
 	tcase_add_test(tokens, tokens_each_by_name);
 	suite_add_tcase(s, tokens);
+
+	tcase_add_checked_fixture(before, setup_closed, teardown);
+	tcase_add_test(before, objects_of_before_are_whose_the_log_says);
+	suite_add_tcase(s, before);
 	return unit_main(s);
 }

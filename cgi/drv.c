@@ -285,6 +285,7 @@ static const struct route routes[] = {
 static int
 authorize(void *state, struct request *r, unsigned int scope)
 {
+	static const struct token_cost none;
 	struct state *st = state;
 	struct token token;
 	int status;
@@ -292,7 +293,8 @@ authorize(void *state, struct request *r, unsigned int scope)
 	status =
 	    gate_authorize(st->shared->gate, st->reads.index, r, scope, &token);
 	if (status == 0)
-		index_token_used(st->reads.index, &token, (int64_t)time(NULL));
+		index_token_used(
+		    st->reads.index, &token, (int64_t)time(NULL), &none);
 	return status;
 }
 

@@ -8,6 +8,7 @@
 #include "fcgi.h"
 #include "gate.h"
 #include "index.h"
+#include "ledger.h"
 #include "log.h"
 #include "policy.h"
 #include "prog.h"
@@ -25,6 +26,7 @@ struct shared {
 	struct spool_dir *spool;
 	struct relay *relay;
 	struct push_pressure pressure;
+	struct ledger *ledger;
 	struct gate *gate;
 	struct live *live; /* whose settings are made into a policy */
 	struct verifier *verifier; /* NULL: verify = file */
@@ -91,6 +93,7 @@ state_new(void *arg)
 	st->push.store = sh->store;
 	st->push.relay = sh->relay;
 	st->push.pressure = &sh->pressure;
+	st->push.ledger = sh->ledger;
 	st->push.acceptor = &st->acceptor;
 	st->acceptor.cache = CACHE_MAIN;
 	st->push.once = sh->once;
@@ -181,7 +184,7 @@ start_checks(struct shared *sh)
 		exit(1);
 	if (conf->verify == CONF_VERIFY_NAR &&
 	    (sh->verifier = verifier_start(
-		 conf, CACHE_MAIN, sh->store, sh->spool)) == NULL)
+		 conf, CACHE_MAIN, sh->store, sh->spool, sh->ledger)) == NULL)
 		exit(1);
 }
 
@@ -279,7 +282,7 @@ reloaded(void *arg, const struct settings *s)
 	struct state *st;
 
 	if (sh->verifier != NULL)
-		verifier_set_max(sh->verifier, s->conf->max_nar_size);
+		verifier_set_limits(sh->verifier, s->conf);
 	if ((st = state_new(sh)) == NULL)
 		return;
 	if (publish_cache_info(s->conf, &st->push) == 0)
@@ -334,7 +337,8 @@ run(struct live *lv, struct listener *l)
 
 	if ((sh.store = asset_store_open(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
-	if ((sh.gate = gate_new()) == NULL)
+	if ((sh.gate = gate_new()) == NULL ||
+	    (sh.ledger = ledger_new()) == NULL)
 		fatalx("no memory");
 	if (!sh.once)
 		begin(&sh);
@@ -348,9 +352,11 @@ run(struct live *lv, struct listener *l)
 	verifier_interrupt(sh.verifier); /* the relay may wait for it */
 	relay_stop(sh.relay, (unsigned int)left);
 	verifier_stop(sh.verifier);
+	ledger_write(sh.ledger, conf->state_dir);
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
 	gate_free(sh.gate);
+	ledger_free(sh.ledger);
 	return 0;
 }
 

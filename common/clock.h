@@ -17,14 +17,20 @@ clock_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Milliseconds of a processor that the calling thread has taken. */
+/* Microseconds of a processor that the calling thread has taken. */
 static inline int64_t
-clock_cpu_ms(void)
+clock_cpu_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static inline int64_t
+clock_cpu_ms(void)
+{
+	return clock_cpu_us() / 1000;
 }
 
 #endif

@@ -58,6 +58,8 @@ struct conf {
 	enum conf_verify verify;
 	uint64_t verify_workers;
 	uint64_t max_nar_size; /* bytes of a NAR, unpacked */
+	uint64_t max_nar_cpu; /* seconds of a processor: see verify.h */
+	uint64_t max_nar_ratio; /* bytes unpacked of one sent */
 	bool check_references;
 	bool require_signature;
 	char *trusted_public_keys; /* separated by blanks, or NULL */

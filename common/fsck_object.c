@@ -508,7 +508,8 @@ verify(struct fsck *c, const struct key *k, int fd)
 {
 	static const atomic_bool never;
 	const struct verify_how how = { .max = c->conf->max_nar_size,
-		.cpu_ms = VERIFY_CPU_MS,
+		.cpu = c->conf->max_nar_cpu,
+		.ratio = c->conf->max_nar_ratio,
 		.free_bytes = VERIFY_FREE,
 		.stop = &never };
 	enum fsck_state state = FSCK_OPEN;

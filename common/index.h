@@ -188,11 +188,22 @@ int index_closure(struct index *ix, const char *cache, const char *hash_part,
     struct index_closure *c);
 void index_closure_clear(struct index_closure *c);
 
+/* Work done for a token: bytes that its NARs and encoded bodies unpacked to,
+ * and microseconds of a processor. */
+struct token_cost {
+	uint64_t unpacked;
+	uint64_t cpu_us;
+};
+
 /* NARs ------------------------------------------------------------------- */
 
 /* Note what was found out about the NAR key, whose asset is there. */
 int index_nar_put(struct index *ix, const char *cache, const char *key,
     const struct verified *v, int64_t now);
+/* The same, and in the same transaction what a token has cost besides. */
+int index_nar_put_cost(struct index *ix, const char *cache, const char *key,
+    const struct verified *v, int64_t now, const char *token,
+    const struct token_cost *cost);
 
 /* 1 and *v (without the listing), to be cleared; 0 when nothing is known. */
 int index_nar_get(
@@ -352,6 +363,10 @@ struct token {
 	int64_t used_total;
 	int64_t used_day; /* in the day `day`, see token_used_today */
 	int64_t day;
+	/* What it has cost since cost_since: see token_cost. */
+	int64_t unpacked;
+	int64_t cpu_us;
+	int64_t cost_since;
 };
 
 /* Bytes t pushed on the day (UTC) now is in. */
@@ -367,8 +382,13 @@ int index_token_find(
 /* The name of the token with this id, there or gone, appended to name: 1, or 0
  * when there never was one. */
 int index_pusher_name(struct index *ix, int64_t id, struct buf *name);
-/* Note a use, when the last one noted is a minute old or older. */
-int index_token_used(struct index *ix, const struct token *t, int64_t now);
+/* Note a use and what t has cost besides: 1, or 0 when the last use that was
+ * noted is not a minute old. */
+int index_token_used(struct index *ix, const struct token *t, int64_t now,
+    const struct token_cost *cost);
+/* Note what a token (one that was removed: nothing) has cost besides: 0. */
+int index_token_cost(
+    struct index *ix, const char *name, const struct token_cost *cost);
 /* Call each for all, by name; stops when it returns non-zero. */
 int index_token_each(
     struct index *ix, int (*each)(const struct token *t, void *arg), void *arg);

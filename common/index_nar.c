@@ -33,10 +33,26 @@ index_nar_put(struct index *ix, const char *cache, const char *key,
 		if (v->listing.len > 0)
 			index_bind_text(st, 11, v->listing.p);
 	}
-	if (v->verdict == VERDICT_LARGE && v->nar_size > 0)
-		sqlite3_bind_int64(st, 7, (int64_t)v->nar_size);
 	sqlite3_bind_int64(st, 12, now);
+	sqlite3_bind_int64(st, 13, v->over);
+	sqlite3_bind_int64(st, 14, (int64_t)v->over_limit);
 	return index_run(ix, st);
+}
+
+int
+index_nar_put_cost(struct index *ix, const char *cache, const char *key,
+    const struct verified *v, int64_t now, const char *token,
+    const struct token_cost *cost)
+{
+	int rc = -1;
+
+	if (db_begin(ix->db) == -1)
+		return -1;
+	if (index_nar_put(ix, cache, key, v, now) == 0 &&
+	    index_token_cost(ix, token, cost) == 0)
+		rc = db_commit(ix->db);
+	db_rollback(ix->db);
+	return rc;
 }
 
 static int
@@ -53,6 +69,8 @@ column_nar(sqlite3_stmt *st, struct verified *v)
 		buf_add(&v->refs, sqlite3_column_blob(st, 6),
 		    (size_t)sqlite3_column_bytes(st, 6));
 	v->refs_done = (enum verify_refs)sqlite3_column_int(st, 7);
+	v->over = (enum verify_limit)sqlite3_column_int(st, 8);
+	v->over_limit = (uint64_t)sqlite3_column_int64(st, 9);
 	return buf_failed(&v->refs) ? -1 : 1;
 }
 

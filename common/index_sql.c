@@ -207,6 +207,17 @@ const char *const index_migrations[] = {
 	"  JOIN token AS t ON t.name = a.token AND t.created <= a.time), 0)"
 	" WHERE hash_part IS NULL AND key NOT LIKE 'nar/%';"
 	"DROP INDEX audit_key;",
+
+	/* What tokens have cost, and since when that is counted. */
+	"ALTER TABLE token ADD COLUMN unpacked INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE token ADD COLUMN cost_since INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE token SET cost_since = CAST(strftime('%s', 'now') AS INTEGER);"
+	/* Which limit a NAR was over (enum verify_limit), and what it was. */
+	"ALTER TABLE nar ADD COLUMN over INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nar ADD COLUMN over_limit INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE nar SET over = 1, over_limit = nar_size"
+	" WHERE verdict = 2 AND nar_size > 0;",
 };
 
 const size_t index_nmigrations =
@@ -217,7 +228,8 @@ const size_t index_nmigrations =
 
 #define TOKEN_COLUMNS                                                          \
 	"name, secret, scopes, created, expires, last_used, keys, quota_day,"  \
-	" quota_total, used_total, used_day, day, id"
+	" quota_total, used_total, used_day, day, id, unpacked, cpu_us,"       \
+	" cost_since"
 
 /*
  * Rows that wait, by asset_waiting: a partial index is used only for what says
@@ -387,12 +399,17 @@ const char *const index_sql[ST_MAX] = {
 
 	[ST_TOKEN_INSERT] =
 	    "INSERT INTO token (name, secret, scopes, created, expires, keys,"
-	    " quota_day, quota_total) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+	    " quota_day, quota_total, cost_since)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?4)"
 	    " ON CONFLICT DO NOTHING",
 	[ST_TOKEN_DELETE] = "DELETE FROM token WHERE name = ?1",
 	[ST_TOKEN_FIND] =
 	    "SELECT " TOKEN_COLUMNS " FROM token WHERE secret = ?1",
-	[ST_TOKEN_USED] = "UPDATE token SET last_used = ?2 WHERE name = ?1",
+	[ST_TOKEN_USED] = "UPDATE token SET last_used = ?2,"
+			  " unpacked = unpacked + ?3, cpu_us = cpu_us + ?4"
+			  " WHERE name = ?1",
+	[ST_TOKEN_COST] = "UPDATE token SET unpacked = unpacked + ?2,"
+			  " cpu_us = cpu_us + ?3 WHERE name = ?1",
 	[ST_TOKEN_EACH] = "SELECT " TOKEN_COLUMNS " FROM token ORDER BY name",
 	/* No row when a quota is in the way. */
 	[ST_TOKEN_COUNT] =
@@ -409,11 +426,13 @@ const char *const index_sql[ST_MAX] = {
 	[ST_NAR_PUT] =
 	    "INSERT OR REPLACE INTO nar (cache, key, verdict, why, compression,"
 	    " nar_hash, nar_size, file_hash, refs, refs_complete, listing,"
-	    " checked)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	    " checked, over, over_limit)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+	    " ?14)",
 	[ST_NAR_GET] =
 	    "SELECT verdict, why, compression, nar_hash, nar_size, file_hash,"
-	    " refs, refs_complete FROM nar WHERE cache = ?1 AND key = ?2",
+	    " refs, refs_complete, over, over_limit FROM nar WHERE cache = ?1 "
+	    "AND key = ?2",
 	[ST_HASH_PARTS] = "SELECT id, hash_part FROM asset WHERE id > ?2"
 			  " AND hash_part IS NOT NULL AND +cache = ?1"
 			  " ORDER BY id",

@@ -26,6 +26,9 @@ column_token(sqlite3_stmt *st, struct token *t)
 	t->used_day = sqlite3_column_int64(st, 10);
 	t->day = sqlite3_column_int64(st, 11);
 	t->id = sqlite3_column_int64(st, 12);
+	t->unpacked = sqlite3_column_int64(st, 13);
+	t->cpu_us = sqlite3_column_int64(st, 14);
+	t->cost_since = sqlite3_column_int64(st, 15);
 }
 
 int
@@ -88,7 +91,8 @@ index_pusher_name(struct index *ix, int64_t id, struct buf *name)
 }
 
 int
-index_token_used(struct index *ix, const struct token *t, int64_t now)
+index_token_used(struct index *ix, const struct token *t, int64_t now,
+    const struct token_cost *cost)
 {
 	sqlite3_stmt *st;
 
@@ -98,6 +102,22 @@ index_token_used(struct index *ix, const struct token *t, int64_t now)
 		return -1;
 	index_bind_text(st, 1, t->name);
 	sqlite3_bind_int64(st, 2, now);
+	sqlite3_bind_int64(st, 3, (int64_t)cost->unpacked);
+	sqlite3_bind_int64(st, 4, (int64_t)cost->cpu_us);
+	return index_run(ix, st) == -1 ? -1 : 1;
+}
+
+int
+index_token_cost(
+    struct index *ix, const char *name, const struct token_cost *cost)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_TOKEN_COST)) == NULL)
+		return -1;
+	index_bind_text(st, 1, name);
+	sqlite3_bind_int64(st, 2, (int64_t)cost->unpacked);
+	sqlite3_bind_int64(st, 3, (int64_t)cost->cpu_us);
 	return index_run(ix, st);
 }
 

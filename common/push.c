@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "decode.h"
 #include "file.h"
 #include "hash.h"
@@ -37,6 +38,7 @@ struct put {
 	char address[NETADDR_TEXT]; /* audit's */
 	const char *note; /* what whoever sent it should know, or NULL */
 	char dropped[SIGN_NAME_MAX + 128]; /* note's */
+	uint64_t unpacked; /* bytes of an encoded body */
 };
 
 /* Before the body ---------------------------------------------------------- */
@@ -358,6 +360,8 @@ decode_body(struct put *u, struct spool *from, uint64_t limit,
 		total += (uint64_t)n;
 		rc = total > limit ? over : sink(arg, chunk, (size_t)n);
 	}
+	if (u->encoding != ENCODING_NONE)
+		u->unpacked += total;
 	status = spool_status(u, rc);
 	if (n == -1)
 		status = reply_text(u->r, 400,
@@ -1127,11 +1131,50 @@ out:
 	return rc;
 }
 
+/* The body and all that comes of it: the status. */
+static int
+put_body(struct put *u)
+{
+	struct spool *s = NULL;
+	int status;
+
+	if ((status = take_body(u, &s)) == 0) {
+		switch (u->key.kind) {
+		case KEY_NAR:
+			status = put_nar(u, s);
+			break;
+		case KEY_NARINFO:
+			status = put_narinfo(u, s);
+			break;
+		case KEY_CACHE_INFO:
+			status = put_cache_info(u, s);
+			break;
+		default:
+			status = put_plain(u, s);
+		}
+	}
+	index_audit_next(u->p->index, NULL);
+	spool_free(s);
+	return status;
+}
+
+/* What this request cost, besides what a verifier does for it. */
+static void
+count_cost(const struct put *u, int64_t begin)
+{
+	const struct token_cost cost = { u->unpacked,
+		(uint64_t)(clock_cpu_us() - begin) };
+	struct push *p = u->p;
+
+	ledger_add(p->ledger, p->token.name, &cost);
+	ledger_used(p->ledger, p->index, &p->token, (int64_t)time(NULL));
+}
+
 int
 push_put(struct push *p, struct request *r)
 {
 	struct put u = { .p = p, .r = r };
-	struct spool *s = NULL;
+	const int64_t begin = clock_cpu_us();
 	uint64_t length;
 	int status;
 
@@ -1144,24 +1187,8 @@ push_put(struct push *p, struct request *r)
 		return refused(&u, status);
 	length = (uint64_t)request_length(r);
 	atomic_fetch_add(&p->pressure->bytes, length);
-	if ((status = take_body(&u, &s)) == 0) {
-		switch (u.key.kind) {
-		case KEY_NAR:
-			status = put_nar(&u, s);
-			break;
-		case KEY_NARINFO:
-			status = put_narinfo(&u, s);
-			break;
-		case KEY_CACHE_INFO:
-			status = put_cache_info(&u, s);
-			break;
-		default:
-			status = put_plain(&u, s);
-		}
-	}
-	index_audit_next(p->index, NULL);
-	spool_free(s);
+	status = put_body(&u);
 	atomic_fetch_sub(&p->pressure->bytes, length);
-	index_token_used(p->index, &p->token, (int64_t)time(NULL));
+	count_cost(&u, begin);
 	return status < 300 ? status : refused(&u, status);
 }

@@ -31,6 +31,7 @@
 #include "conf.h"
 #include "fcgi.h"
 #include "index.h"
+#include "ledger.h"
 #include "relay.h"
 #include "spool.h"
 
@@ -54,6 +55,7 @@ struct push {
 	struct asset_store *store; /* shared: asked for its limit */
 	struct relay *relay; /* shared; NULL: not started yet, or a check */
 	struct push_pressure *pressure; /* shared */
+	struct ledger *ledger; /* shared */
 	const struct acceptor *acceptor;
 	bool once; /* nothing of us stays behind the answer: write-through */
 };

@@ -21,9 +21,14 @@
 #include "base32.h"
 #include "file.h"
 #include "log.h"
+#include "num.h"
 
 #define READ_CHUNK ((size_t)128 << 10)
 #define LOCK_SUFFIX ".lock"
+/* (Not an instance's name, so that nobody takes it for a lock.) */
+#define JOBS_PREFIX "jobs."
+/* Of all tokens with jobs: more than that is not shown. */
+#define JOBS_BYTES ((size_t)64 << 10)
 /* A brief instance has no more files. */
 #define BRIEF_FILES 4
 
@@ -39,6 +44,7 @@ struct spool_dir {
 	int incoming;
 	int ready;
 	int lock;
+	int jobs; /* -1 until there are any */
 	bool brief;
 	char instance[SPOOL_INSTANCE_LEN + 1];
 	atomic_uint_fast64_t counter;
@@ -66,6 +72,20 @@ name_instance(const char *name, char instance[SPOOL_INSTANCE_LEN + 1])
 	memcpy(instance, name, SPOOL_INSTANCE_LEN);
 	instance[SPOOL_INSTANCE_LEN] = '\0';
 	return true;
+}
+
+/* Has anybody a lock on this file? */
+static bool
+is_locked(struct spool_dir *sd, const char *name)
+{
+	bool locked;
+	int fd;
+
+	if ((fd = openat(sd->dir, name, O_RDONLY | O_CLOEXEC)) == -1)
+		return false;
+	locked = flock(fd, LOCK_SH | LOCK_NB) == -1;
+	close(fd);
+	return locked;
 }
 
 /*
@@ -281,6 +301,16 @@ sweep_lost(struct spool_dir *sd)
 }
 
 static void
+remove_jobs(struct spool_dir *sd, const char *instance)
+{
+	char name[sizeof(JOBS_PREFIX) + SPOOL_INSTANCE_LEN];
+
+	snprintf(name, sizeof(name), "%s%s", JOBS_PREFIX, instance);
+	if (unlinkat(sd->dir, name, 0) == -1 && errno != ENOENT)
+		log_warn("spool: remove %s", name);
+}
+
+static void
 recover_lock(struct spool_dir *sd, const char *name, void *arg)
 {
 	struct recovery *r = arg;
@@ -291,6 +321,7 @@ recover_lock(struct spool_dir *sd, const char *name, void *arg)
 	    !instance_dead(sd, instance))
 		return;
 	r->owner->dead(instance, r->owner->arg);
+	remove_jobs(sd, instance);
 	/* A brief one removes its lock itself. */
 	if (unlinkat(sd->dir, name, 0) == -1 && errno != ENOENT)
 		log_warn("spool: remove %s", name);
@@ -377,7 +408,7 @@ open_dirs(const char *state_dir, bool create)
 
 	if ((sd = calloc(1, sizeof(*sd))) == NULL)
 		return NULL;
-	sd->dir = sd->incoming = sd->ready = sd->lock = -1;
+	sd->dir = sd->incoming = sd->ready = sd->lock = sd->jobs = -1;
 	pthread_mutex_init(&sd->mutex, NULL);
 	sd->last = &sd->first;
 	if ((state = file_open_dir(AT_FDCWD, state_dir, 0755, false)) == -1 ||
@@ -464,6 +495,10 @@ spool_close(struct spool_dir *sd)
 
 	if (sd == NULL)
 		return;
+	if (sd->jobs != -1) {
+		remove_jobs(sd, sd->instance);
+		close(sd->jobs);
+	}
 	if (sd->brief && sd->lock != -1)
 		leave(sd);
 	while ((t = sd->first) != NULL) {
@@ -810,4 +845,97 @@ spool_reap(struct spool_dir *sd, int64_t now)
 		log_warn("spool: %s" LOCK_SUFFIX, sd->instance);
 	pthread_mutex_unlock(&sd->mutex);
 	return left;
+}
+
+/* Jobs -------------------------------------------------------------------- */
+
+/* The file for them, locked for as long as this process has it open. */
+static int
+open_jobs(struct spool_dir *sd)
+{
+	char name[sizeof(JOBS_PREFIX) + SPOOL_INSTANCE_LEN];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s%s", JOBS_PREFIX, sd->instance);
+	fd = openat(sd->dir, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return -1;
+	/* (A reader that has it lets it go at once.) */
+	if (flock(fd, LOCK_EX) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+void
+spool_jobs_set(struct spool_dir *sd, const char *lines, size_t n)
+{
+	if (sd->jobs == -1 && (n == 0 || (sd->jobs = open_jobs(sd)) == -1))
+		return;
+	if (n > JOBS_BYTES)
+		n = 0;
+	if (pwrite(sd->jobs, lines, n, 0) != (ssize_t)n ||
+	    ftruncate(sd->jobs, (off_t)n) == -1)
+		log_debug("spool: jobs: %s", strerrordesc_np(errno));
+}
+
+/* A line, which is cut. */
+static void
+tell_jobs(char *line,
+    void (*each)(
+	const char *token, uint64_t running, uint64_t waiting, void *arg),
+    void *arg)
+{
+	char *waiting, *token;
+	uint64_t r, w;
+
+	if ((waiting = strchr(line, ' ')) == NULL ||
+	    (token = strchr(waiting + 1, ' ')) == NULL)
+		return;
+	*waiting++ = '\0';
+	*token++ = '\0';
+	if (num_parse(line, strlen(line), UINT32_MAX, &r) == 0 &&
+	    num_parse(waiting, strlen(waiting), UINT32_MAX, &w) == 0)
+		each(token, r, w, arg);
+}
+
+/* How each_name goes through all jobs. */
+struct jobs {
+	void (*each)(
+	    const char *token, uint64_t running, uint64_t waiting, void *arg);
+	void *arg;
+};
+
+static void
+read_jobs(struct spool_dir *sd, const char *name, void *arg)
+{
+	const struct jobs *j = arg;
+	struct buf text = BUF_INIT;
+	char *line, *end;
+
+	if (strncmp(name, JOBS_PREFIX, strlen(JOBS_PREFIX)) != 0 ||
+	    !is_locked(sd, name) ||
+	    file_read_at(sd->dir, name, JOBS_BYTES, &text) == -1)
+		return;
+	for (line = text.p; line != NULL && (end = strchr(line, '\n')) != NULL;
+	     line = end + 1) {
+		*end = '\0';
+		tell_jobs(line, j->each, j->arg);
+	}
+	buf_free(&text);
+}
+
+void
+spool_jobs_each(const char *state_dir,
+    void (*each)(
+	const char *token, uint64_t running, uint64_t waiting, void *arg),
+    void *arg)
+{
+	struct jobs j = { each, arg };
+	struct spool_dir *sd;
+
+	if ((sd = spool_open_read(state_dir)) == NULL)
+		return;
+	each_name(sd->dir, read_jobs, sd, &j);
+	spool_close(sd);
 }

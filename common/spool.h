@@ -4,6 +4,7 @@
  * Under state_dir/spool:
  *   <instance>.lock        held (flock) for as long as the instance lives;
  *                          names what it had retired and not yet removed
+ *   jobs.<instance>        what it verifies for whom (spool_jobs_set)
  *   incoming/<instance>.N  being written; worth nothing
  *   ready/<instance>.N     complete and checked; fsynced before a row of the
  *                          index names it, which it does until it is stored
@@ -79,6 +80,18 @@ struct spool_dir *spool_open_brief(
 /* Open for reading only: no instance, nothing is cleaned. */
 struct spool_dir *spool_open_read(const char *state_dir);
 void spool_close(struct spool_dir *sd);
+
+/*
+ * Have others see these lines, of n bytes, for as long as this instance lives:
+ * "RUNNING WAITING TOKEN", jobs of each token that has any.  At once, and
+ * worth nothing after a crash.  One thread at a time.
+ */
+void spool_jobs_set(struct spool_dir *sd, const char *lines, size_t n);
+/* Call each for every line of all instances below state_dir. */
+void spool_jobs_each(const char *state_dir,
+    void (*each)(
+	const char *token, uint64_t running, uint64_t waiting, void *arg),
+    void *arg);
 
 /* What lies in lost/ below state_dir. */
 void spool_lost(const char *state_dir, uint64_t *count, uint64_t *bytes);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* Open files that wait for a thread. */
@@ -44,7 +45,7 @@ struct verifier {
 	const char *cache;
 	struct asset_store *store;
 	struct spool_dir *spool;
-	atomic_uint_fast64_t max_nar_size;
+	struct ledger *ledger;
 	pthread_mutex_t mutex;
 	pthread_cond_t work; /* there is a job, or it is time to stop */
 	pthread_cond_t done; /* a job has left the list */
@@ -53,6 +54,7 @@ struct verifier {
 	size_t running;
 	struct turn *turns;
 	uint64_t clock; /* of turns */
+	struct verify_how limits; /* of the next job */
 	pthread_mutex_t knowing; /* for what follows */
 	struct refset *known; /* paths; NULL until references are wanted */
 	int64_t known_to;
@@ -62,6 +64,22 @@ struct verifier {
 };
 
 /* The list, with the mutex held ------------------------------------------ */
+
+/* Have `tmpnix token list` see whose jobs there are. */
+static void
+show_jobs(struct verifier *v)
+{
+	struct buf lines = BUF_INIT;
+	const struct turn *t;
+
+	for (t = v->turns; t != NULL; t = t->next)
+		if (t->token[0] != '\0')
+			buf_addf(&lines, "%zu %zu %s\n", t->running,
+			    t->njobs - t->running, t->token);
+	if (!buf_failed(&lines))
+		spool_jobs_set(v->spool, buf_str(&lines), lines.len);
+	buf_free(&lines);
+}
 
 static struct turn *
 get_turn(struct verifier *v, const char *token)
@@ -137,6 +155,7 @@ start_job(struct verifier *v, struct job *job)
 	job->turn->running++;
 	job->turn->last = ++v->clock;
 	v->running++;
+	show_jobs(v);
 }
 
 static void
@@ -154,6 +173,7 @@ remove_job(struct verifier *v, struct job *job)
 		v->running--;
 	}
 	put_turn(v, job->turn);
+	show_jobs(v);
 	close(job->fd);
 	free(job);
 	pthread_cond_broadcast(&v->done);
@@ -201,6 +221,7 @@ add_job(struct verifier *v, const struct key *k, int fd, const char *token,
 		;
 	*at = job;
 	v->njobs++;
+	show_jobs(v);
 	pthread_cond_broadcast(&v->work);
 }
 
@@ -228,30 +249,41 @@ known_paths(struct verifier *v, struct index *ix)
 	return known;
 }
 
+/* Enter what was found out about the job's NAR, and what that cost. */
 static void
-run_job(struct verifier *v, struct index *ix, const struct job *job)
+enter(struct verifier *v, struct index *ix, const struct job *job,
+    const struct verified *result)
 {
-	struct verify_how how = { .max = atomic_load(&v->max_nar_size),
-		.cpu_ms = VERIFY_CPU_MS,
-		.free_bytes = VERIFY_FREE,
-		.stop = &v->stopping };
+	if (result->verdict != VERDICT_GOOD)
+		log_info("verify %s: %s", job->key.s, result->why);
+	ledger_nar_put(v->ledger, ix, job->turn->token, v->cache, job->key.s,
+	    result, (int64_t)time(NULL));
+}
+
+static void
+run_job(struct verifier *v, struct index *ix, const struct job *job,
+    struct verify_how how)
+{
+	struct token_cost cost = { 0, 0 };
+	const int64_t begin = clock_cpu_us();
 	struct verified result;
+	bool done;
 
 	if (job->references && (how.refs = known_paths(v, ix)) == NULL)
 		return;
-	if (lseek(job->fd, 0, SEEK_SET) == -1 ||
-	    verify_nar(job->fd, &job->key, &how, &result) == -1) {
-		if (!atomic_load(&v->stopping))
-			log_warnx("verify %s: it can't be read, or there is no "
-				  "memory: it is tried again when somebody "
-				  "needs it",
-			    job->key.s);
-		return;
-	}
-	if (result.verdict != VERDICT_GOOD)
-		log_info("verify %s: %s", job->key.s, result.why);
-	index_nar_put(ix, v->cache, job->key.s, &result, (int64_t)time(NULL));
-	verified_clear(&result);
+	done = lseek(job->fd, 0, SEEK_SET) != -1 &&
+	    verify_nar(job->fd, &job->key, &how, &result) == 0;
+	if (done)
+		cost.unpacked = result.unpacked;
+	cost.cpu_us = (uint64_t)(clock_cpu_us() - begin);
+	ledger_add(v->ledger, job->turn->token, &cost);
+	if (done) {
+		enter(v, ix, job, &result);
+		verified_clear(&result);
+	} else if (!atomic_load(&v->stopping))
+		log_warnx("verify %s: it can't be read, or there is no "
+			  "memory: it is tried again when somebody needs it",
+		    job->key.s);
 }
 
 static void *
@@ -259,6 +291,7 @@ work(void *arg)
 {
 	struct verifier *v = arg;
 	struct index *ix = NULL;
+	struct verify_how how;
 	struct job *job;
 	bool worked = false;
 
@@ -278,6 +311,7 @@ work(void *arg)
 		}
 		worked = true;
 		start_job(v, job);
+		how = v->limits;
 		pthread_mutex_unlock(&v->mutex);
 		/*
 		 * A result that a power cut takes is found again: no fsync of
@@ -286,7 +320,7 @@ work(void *arg)
 		if (ix == NULL)
 			ix = index_open(v->conf->state_dir, INDEX_READ);
 		if (ix != NULL)
-			run_job(v, ix, job);
+			run_job(v, ix, job, how);
 		pthread_mutex_lock(&v->mutex);
 		remove_job(v, job);
 	}
@@ -297,7 +331,7 @@ work(void *arg)
 
 struct verifier *
 verifier_start(const struct conf *conf, const char *cache,
-    struct asset_store *store, struct spool_dir *spool)
+    struct asset_store *store, struct spool_dir *spool, struct ledger *ledger)
 {
 	const size_t n = (size_t)conf->verify_workers + 1;
 	pthread_condattr_t clock;
@@ -310,8 +344,9 @@ verifier_start(const struct conf *conf, const char *cache,
 	v->cache = cache;
 	v->store = store;
 	v->spool = spool;
-	verifier_set_max(v, conf->max_nar_size);
+	v->ledger = ledger;
 	pthread_mutex_init(&v->mutex, NULL);
+	verifier_set_limits(v, conf);
 	pthread_mutex_init(&v->knowing, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -334,9 +369,15 @@ verifier_start(const struct conf *conf, const char *cache,
 }
 
 void
-verifier_set_max(struct verifier *v, uint64_t max_nar_size)
+verifier_set_limits(struct verifier *v, const struct conf *conf)
 {
-	atomic_store(&v->max_nar_size, max_nar_size);
+	pthread_mutex_lock(&v->mutex);
+	v->limits = (struct verify_how) { .max = conf->max_nar_size,
+		.cpu = conf->max_nar_cpu,
+		.ratio = conf->max_nar_ratio,
+		.free_bytes = VERIFY_FREE,
+		.stop = &v->stopping };
+	pthread_mutex_unlock(&v->mutex);
 }
 
 void
@@ -442,6 +483,28 @@ wait_job(struct verifier *v, const char *key, const struct timespec *until)
 	return job == NULL ? 0 : -1;
 }
 
+/* Is what it was too large for another limit by now? */
+static bool
+may_fit(struct verifier *v, const struct verified *is)
+{
+	struct verify_how now;
+
+	pthread_mutex_lock(&v->mutex);
+	now = v->limits;
+	pthread_mutex_unlock(&v->mutex);
+	switch (is->over) {
+	case LIMIT_SIZE:
+		return is->over_limit < now.max;
+	case LIMIT_CPU:
+		return is->over_limit < now.cpu;
+	case LIMIT_RATIO:
+		return is->over_limit < now.ratio;
+	case LIMIT_OTHER:
+		break;
+	}
+	return false;
+}
+
 /*
  * What the index has: as index_nar_get.  0 as well when more is asked for now:
  * references, or a larger NAR than was allowed.
@@ -456,8 +519,7 @@ get_result(struct verifier *v, struct index *ix, const struct key *k,
 		return rc;
 	if ((out->verdict == VERDICT_GOOD && references &&
 		out->refs_done == REFS_NOT_LOOKED_FOR) ||
-	    (out->verdict == VERDICT_LARGE && out->nar_size > 0 &&
-		out->nar_size < atomic_load(&v->max_nar_size))) {
+	    (out->verdict == VERDICT_LARGE && may_fit(v, out))) {
 		verified_clear(out);
 		return 0;
 	}

@@ -23,18 +23,21 @@
 #include "conf.h"
 #include "index.h"
 #include "key.h"
+#include "ledger.h"
 #include "spool.h"
 #include "verify.h"
 
 struct verifier;
 
-/* Start conf->verify_workers threads and one; NULL on failure (logged). */
-struct verifier *verifier_start(const struct conf *conf, const char *cache,
-    struct asset_store *store, struct spool_dir *spool);
-
-/* The most bytes a NAR may have, from the next one on; max_nar_size at first.
+/*
+ * Start conf->verify_workers threads and one; NULL on failure (logged).  ledger
+ * gets what a token's NARs cost; it may be NULL.
  */
-void verifier_set_max(struct verifier *v, uint64_t max_nar_size);
+struct verifier *verifier_start(const struct conf *conf, const char *cache,
+    struct asset_store *store, struct spool_dir *spool, struct ledger *ledger);
+
+/* From the next NAR on, max_nar_size and the other limits are those of conf. */
+void verifier_set_limits(struct verifier *v, const struct conf *conf);
 
 /* Drop what waits, cut what is under way: nobody who waits for a result waits
  * on, and those who come get VERIFIER_SLOW.  NULL is harmless. */

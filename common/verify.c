@@ -3,6 +3,7 @@
 #include "verify.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,15 +84,16 @@ add_file(void *arg, const void *p, size_t n)
 }
 
 static void
-say(struct verified *v, enum verdict verdict, const char *why)
+bad(struct verified *v, const char *why)
 {
-	v->verdict = verdict;
+	v->verdict = VERDICT_BAD;
 	snprintf(v->why, sizeof(v->why), "%s", why);
 }
 
 /* What is left of a NAR's allowance. */
 struct budget {
-	uint64_t max;
+	const struct verify_how *how;
+	uint64_t sent;
 	uint64_t expanded;
 	int64_t cpu_end;
 };
@@ -99,41 +101,55 @@ struct budget {
 static void
 budget_set(struct budget *b, int fd, const struct verify_how *how)
 {
-	uint64_t sent = 0;
 	struct stat st;
 
+	b->how = how;
+	b->sent = 0;
 	if (fstat(fd, &st) == 0 && st.st_size > 0)
-		sent = (uint64_t)st.st_size;
-	b->max = how->max;
-	b->expanded = sent < (UINT64_MAX - how->free_bytes) / VERIFY_RATIO
-	    ? sent * VERIFY_RATIO + how->free_bytes
+		b->sent = (uint64_t)st.st_size;
+	b->expanded = how->ratio == 0 ||
+		b->sent < (UINT64_MAX - how->free_bytes) / how->ratio
+	    ? b->sent * how->ratio + how->free_bytes
 	    : UINT64_MAX;
-	b->cpu_end = clock_cpu_ms() + how->cpu_ms +
-	    (int64_t)(sent >> 20) * VERIFY_CPU_GIB_MS / 1024;
+	b->cpu_end = clock_cpu_ms() + (int64_t)how->cpu * 1000 +
+	    (int64_t)(how->cpu * (b->sent >> 20) * 1000 * VERIFY_CPU_GIB /
+		1024);
+}
+
+static void __attribute__((format(printf, 4, 5))) too_large(struct verified *v,
+    enum verify_limit over, uint64_t limit, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v->why, sizeof(v->why), fmt, ap);
+	va_end(ap);
+	v->verdict = VERDICT_LARGE;
+	v->over = over;
+	v->over_limit = limit;
 }
 
 /* n bytes more: is that too much?  *v says so. */
 static bool
 over(const struct budget *b, uint64_t n, struct verified *v)
 {
-	if (n > b->max - v->nar_size) {
-		v->verdict = VERDICT_LARGE;
-		snprintf(v->why, sizeof(v->why),
+	const struct verify_how *how = b->how;
+
+	if (n > how->max - v->unpacked)
+		too_large(v, LIMIT_SIZE, how->max,
 		    "it is over max_nar_size, %" PRIu64 " bytes, when unpacked",
-		    b->max);
-		v->nar_size = b->max;
-		return true;
-	}
-	if (n > b->expanded - v->nar_size)
-		say(v, VERDICT_LARGE,
-		    "it unpacks to too many times what was sent");
+		    how->max);
+	else if (n > b->expanded - v->unpacked)
+		too_large(v, LIMIT_RATIO, how->ratio,
+		    "%" PRIu64 " bytes unpack to more than max_nar_ratio, "
+		    "%" PRIu64 ", allows",
+		    b->sent, how->ratio);
 	else if (clock_cpu_ms() >= b->cpu_end)
-		say(v, VERDICT_LARGE,
-		    "it takes too long to unpack for what was sent");
-	else
-		return false;
-	v->nar_size = 0;
-	return true;
+		too_large(v, LIMIT_CPU, how->cpu,
+		    "%" PRIu64 " bytes take a processor for longer to unpack "
+		    "than max_nar_cpu, %" PRIu64 "s, allows",
+		    b->sent, how->cpu);
+	return v->verdict == VERDICT_LARGE;
 }
 
 /* Everything of the decoded stream: 0 with a verdict, or -1. */
@@ -148,7 +164,7 @@ read_all(struct work *w, const struct budget *b, const atomic_bool *stop,
 			return -1;
 		if (over(b, (uint64_t)n, v))
 			return 0;
-		v->nar_size += (uint64_t)n;
+		v->unpacked += (uint64_t)n;
 		if (nar_add(w->nar, w->chunk, (size_t)n) == -1)
 			break;
 		hash_add(w->hash, w->chunk, (size_t)n);
@@ -157,13 +173,12 @@ read_all(struct work *w, const struct budget *b, const atomic_bool *stop,
 	}
 	if (n == -1 && decode_unknown(w->decode))
 		return -1;
-	if (n == -1) {
-		say(v,
-		    decode_too_large(w->decode) ? VERDICT_LARGE : VERDICT_BAD,
-		    decode_error(w->decode));
-		v->nar_size = 0;
-	} else if (nar_end(w->nar) == -1)
-		say(v, VERDICT_BAD, nar_error(w->nar));
+	if (n == -1 && decode_too_large(w->decode))
+		too_large(v, LIMIT_OTHER, 0, "%s", decode_error(w->decode));
+	else if (n == -1)
+		bad(v, decode_error(w->decode));
+	else if (nar_end(w->nar) == -1)
+		bad(v, nar_error(w->nar));
 	return 0;
 }
 
@@ -199,6 +214,7 @@ verify_nar(int fd, const struct key *k, const struct verify_how *how,
 	if (v->verdict != VERDICT_GOOD || buf_failed(&v->listing))
 		buf_free(&v->listing);
 	if (v->verdict == VERDICT_GOOD) {
+		v->nar_size = v->unpacked;
 		hash_final(w.hash, &v->nar_hash);
 		hash_final(w.file, &v->file_hash);
 		v->is_file = nar_root(w.nar) == NAR_FILE;

@@ -48,7 +48,7 @@ start(struct run *r)
 		return -1;
 	if (r->conf->verify == CONF_VERIFY_NAR &&
 	    (r->verifier = verifier_start(
-		 r->conf, CACHE_MAIN, r->store, r->spool)) == NULL)
+		 r->conf, CACHE_MAIN, r->store, r->spool, NULL)) == NULL)
 		return -1;
 	r->relay =
 	    relay_start(r->conf, CACHE_MAIN, r->store, r->spool, r->verifier);

@@ -64,7 +64,8 @@ static const struct command commands[] = {
 	    "  --quota-total SIZE  bytes it may upload in all\n"
 	    "\n"
 	    "Without a scope it is --push --pull.\n" },
-	{ "token list", token_list_run, "", "list the tokens", NULL },
+	{ "token list", token_list_run, "[--json]", "list the tokens",
+	    "  --json   one JSON array: bytes, seconds\n" },
 	{ "token revoke", token_revoke_run, "NAME",
 	    "make a token useless at once", NULL },
 	{ "client-conf", client_conf_run,

@@ -11,11 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "auth.h"
 #include "client_lines.h"
 #include "file.h"
 #include "netaddr.h"
 #include "num.h"
+#include "spool.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -304,9 +307,19 @@ token_add_run(struct tool *t, int argc, char **argv)
 	return add(t, &token);
 }
 
+/* NARs of a token that are verified, and that wait for it. */
+struct jobs {
+	char token[TOKEN_NAME_MAX + 1];
+	uint64_t running;
+	uint64_t waiting;
+};
+
 struct list {
 	int64_t now;
 	int name_width;
+	struct jobs *jobs;
+	size_t njobs;
+	json_t *json; /* with --json, else NULL */
 };
 
 static int
@@ -318,6 +331,38 @@ widen(const struct token *t, void *arg)
 	if (l->name_width < len)
 		l->name_width = len;
 	return 0;
+}
+
+/* A line of a program that runs. */
+static void
+add_jobs(const char *token, uint64_t running, uint64_t waiting, void *arg)
+{
+	struct list *l = arg;
+	struct jobs *j;
+
+	j = realloc(l->jobs, (l->njobs + 1) * sizeof(*j));
+	if (j == NULL)
+		return;
+	l->jobs = j;
+	j += l->njobs++;
+	snprintf(j->token, sizeof(j->token), "%s", token);
+	j->running = running;
+	j->waiting = waiting;
+}
+
+/* All of a token, in however many programs. */
+static struct jobs
+jobs_of(const struct list *l, const struct token *t)
+{
+	struct jobs sum = { .running = 0 };
+	size_t i;
+
+	for (i = 0; i < l->njobs; i++)
+		if (strcmp(l->jobs[i].token, t->name) == 0) {
+			sum.running += l->jobs[i].running;
+			sum.waiting += l->jobs[i].waiting;
+		}
+	return sum;
 }
 
 static void
@@ -352,6 +397,46 @@ print_limits(const struct token *t, const struct list *l)
 		printf("  keys %s\n", t->keys);
 }
 
+/* What it has cost, and what it costs now. */
+static void
+print_cost(const struct token *t, const struct list *l)
+{
+	const struct jobs jobs = jobs_of(l, t);
+	char size[TOOL_SIZE_LEN + 1], since[TOOL_TIME_LEN + 1];
+
+	if (t->unpacked != 0 || t->cpu_us != 0)
+		printf("  cost since %s: %s unpacked, %" PRId64 ".%" PRId64
+		       " s of a processor\n",
+		    tool_time(t->cost_since, since),
+		    tool_size((uint64_t)t->unpacked, size), t->cpu_us / 1000000,
+		    t->cpu_us / 100000 % 10);
+	if (jobs.running > 0 || jobs.waiting > 0)
+		printf("  now %" PRIu64 " NARs are verified, %" PRIu64
+		       " wait\n",
+		    jobs.running, jobs.waiting);
+}
+
+static void
+add_json(const struct token *t, const struct list *l, const char *bits)
+{
+	const struct jobs jobs = jobs_of(l, t);
+
+	json_array_append_new(l->json,
+	    json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I,"
+		      " s:I, s:f, s:I, s:I}",
+		"name", t->name, "scopes", bits, "created",
+		(json_int_t)t->created, "expires", (json_int_t)t->expires,
+		"last_used", (json_int_t)t->last_used, "keys", t->keys,
+		"used_today", (json_int_t)token_used_today(t, l->now),
+		"quota_day", (json_int_t)t->quota_day, "used_total",
+		(json_int_t)t->used_total, "quota_total",
+		(json_int_t)t->quota_total, "cost_since",
+		(json_int_t)t->cost_since, "unpacked_bytes",
+		(json_int_t)t->unpacked, "cpu_seconds", (double)t->cpu_us / 1e6,
+		"running", (json_int_t)jobs.running, "waiting",
+		(json_int_t)jobs.waiting));
+}
+
 static int
 print_token(const struct token *t, void *arg)
 {
@@ -360,36 +445,72 @@ print_token(const struct token *t, void *arg)
 	char expires[TOOL_TIME_LEN + 1], used[TOOL_TIME_LEN + 1];
 
 	format_scopes(t->scopes, bits);
+	if (l->json != NULL) {
+		add_json(t, l, bits);
+		return 0;
+	}
 	printf("%-*s  %-19s  %-*s  %-*s  %s%s\n", l->name_width, t->name, bits,
 	    TOOL_TIME_LEN, tool_time(t->created, created), TOOL_TIME_LEN,
 	    tool_time(t->expires, expires), tool_time(t->last_used, used),
 	    t->expires != 0 && t->expires <= l->now ? "  (expired)" : "");
 	print_limits(t, l);
+	print_cost(t, l);
+	return 0;
+}
+
+/* 0, or -1 when the index failed. */
+static int
+print_list(struct index *ix, struct list *l)
+{
+	char *text;
+
+	if (index_token_each(ix, widen, l) == -1)
+		return -1;
+	if (l->json == NULL)
+		printf("%-*s  %-19s  %-*s  %-*s  %s\n", l->name_width, "NAME",
+		    "SCOPES", TOOL_TIME_LEN, "CREATED", TOOL_TIME_LEN,
+		    "EXPIRES", "LAST-USED");
+	if (index_token_each(ix, print_token, l) == -1)
+		return -1;
+	if (l->json != NULL &&
+	    (text = json_dumps(
+		 l->json, JSON_COMPACT | JSON_REAL_PRECISION(9))) != NULL) {
+		puts(text);
+		free(text);
+	}
 	return 0;
 }
 
 int
 token_list_run(struct tool *t, int argc, char **argv)
 {
-	static const struct option none[] = { { NULL, 0, NULL, 0 } };
-	struct list l = { time(NULL), (int)strlen("NAME") };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct list l = { time(NULL), (int)strlen("NAME"), NULL, 0, NULL };
+	bool json = false;
 	struct index *ix;
-	int rc = TOOL_FAILED;
+	int c, rc = TOOL_FAILED;
 
-	if (getopt_long(argc, argv, "", none, NULL) != -1 || optind != argc)
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'j')
+			return tool_usage("token list");
+		json = true;
+	}
+	if (optind != argc)
 		return tool_usage("token list");
 	if ((ix = tool_index(t, INDEX_READ)) == NULL)
 		return TOOL_FAILED;
-	if (index_token_each(ix, widen, &l) == -1)
-		goto out;
-	printf("%-*s  %-19s  %-*s  %-*s  %s\n", l.name_width, "NAME", "SCOPES",
-	    TOOL_TIME_LEN, "CREATED", TOOL_TIME_LEN, "EXPIRES", "LAST-USED");
-	if (index_token_each(ix, print_token, &l) == -1)
-		goto out;
-	rc = TOOL_OK;
-out:
-	if (rc != TOOL_OK)
+	spool_jobs_each(t->conf->state_dir, add_jobs, &l);
+	if (json)
+		l.json = json_array();
+	if (print_list(ix, &l) == 0)
+		rc = TOOL_OK;
+	else
 		tool_error("token list: the index failed, see above");
+	json_decref(l.json);
+	free(l.jobs);
 	index_close(ix);
 	return rc;
 }

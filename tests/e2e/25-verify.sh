@@ -215,6 +215,20 @@ for c in 'xz .xz' 'zstd .zst'; do
 	is "but are no path" "$code" 413
 	ok "because of max_nar_size" says 'is over max_nar_size, 1073741824 bytes'
 done
+# Other limits of the same one: a verdict is final until its limit is raised.
+over() {
+	put_info
+	is "over $1" "$code" 413
+	ok "which is named" says "$2"
+}
+upload_restart max_nar_size 16G max_nar_cpu 1s max_nar_ratio 1
+over "a processor's time" "[0-9]* bytes take .* than max_nar_cpu, 1s, allows"
+upload_restart max_nar_cpu 1h
+over "what may be unpacked" \
+    "[0-9]* bytes unpack to more than max_nar_ratio, 1, allows"
+upload_restart max_nar_ratio 2 max_nar_size 1G
+over "the largest NAR" "over max_nar_size, 1073741824 bytes"
+upload_restart max_nar_cpu 2m max_nar_ratio 100000
 # A verdict of a smaller limit is none.
 upload_restart max_nar_size 8
 path_make grown x

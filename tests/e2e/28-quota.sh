@@ -90,4 +90,54 @@ is "no secret is in the index" \
     "$(sqlite3 "$S/index.db" .dump | grep -c "$SECRET")" 0
 settle
 
+# Costs ----------------------------------------------------------------------------
+# shellcheck source=tests/e2e/attack.sh
+. "$top_srcdir/tests/e2e/attack.sh"
+# cost KEY: of the token costly.
+cost() {
+	tmpnix token list --json | KEY=$1 perl -MJSON::PP -0 -ne '
+	    print map { $_->{$ENV{KEY}} } grep { $_->{name} eq "costly" }
+	    @{decode_json($_)}'
+}
+at_least() {
+	[ "$(cost "$1" | sed 's/\..*//')" -ge "$2" ]
+}
+tmpnix token add costly --push >"$W/costly.netrc"
+SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/costly.netrc")
+is "it has cost nothing" "$(cost unpacked_bytes) $(cost cpu_seconds)" "0 0"
+since=$(cost cost_since)
+ok "since it was made" test "$since" -gt 0 -a "$since" = "$(cost created)"
+bomb 2000 zeros large zstd -q -c
+put "$(nar_key "$W/made/large" .zst)" "$W/made/large"
+is "a NAR of 2 GB" "$code" 201
+ok "it is shown while it is verified" until_true 20 at_least running 1
+until_true 100 at_least unpacked_bytes 2097152000
+ok "what it unpacked to" test "$(cost unpacked_bytes)" -ge 2097152000
+ok "how long that took a processor" not test "$(cost cpu_seconds)" = 0
+is "and nothing runs any more" "$(cost running) $(cost waiting)" "0 0"
+head -c 3000000 /dev/zero | zstd -q -c >"$W/log.zst"
+before=$(cost unpacked_bytes)
+put "log/$(printf %032d 1)-x.drv" "$W/log.zst" -H 'Content-Encoding: zstd'
+is "an encoded log" "$code" 201
+prog_stop upload
+is "counts when it was decoded" $(($(cost unpacked_bytes) - before)) 3000000
+tmpnix token list >"$W/list"
+ok "the list has it for people" grep -Eq \
+    "^  cost since $(date -u -d "@$since" +%FT%TZ): 2.0 GiB unpacked, [0-9.]+ s" \
+    "$W/list"
+is "no other token has cost that" "$(grep -c ' GiB unpacked' "$W/list")" 1
+prog_start upload
+prog_ready upload
+
+# What was running when a program was killed does not run for ever.
+bomb 2001 zeros larger zstd -q -c
+put "$(nar_key "$W/made/larger" .zst)" "$W/made/larger"
+until_true 20 at_least running 1 || fail "it is verified"
+prog_stop upload KILL
+is "nothing of the dead is shown" "$(cost running) $(cost waiting)" "0 0"
+ok "their file is there" sh -c "ls $S/spool/jobs.*"
+prog_start upload
+prog_ready upload
+ok "until the next start" not sh -c "ls $S/spool/jobs.*"
+
 e2e_end

@@ -28,7 +28,8 @@ verdict(int fd, const struct key *k, struct verified *v)
 {
 	const atomic_bool stop = false;
 	const struct verify_how how = { .max = MAX,
-		.cpu_ms = VERIFY_CPU_MS,
+		.cpu = 60,
+		.ratio = 10000,
 		.free_bytes = VERIFY_FREE,
 		.refs = refs,
 		.stop = &stop };

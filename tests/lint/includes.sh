@@ -13,7 +13,7 @@ reads push
 relay
 accept
 verifier gate fsck
-auth
+auth ledger
 spool asset index fcgi
 db policy proc http listen client live
 conf
@@ -40,7 +40,7 @@ archive*.h	common/bundle.c common/decode.c tests/*
 brotli/*	common/decode.c tests/*
 curl/*	common/http.c
 expat.h	common/asset_listing.c
-jansson.h	cgi/drv.c tools/fsck.c common/asset_policy.c
+jansson.h	cgi/drv.c tools/fsck.c tools/token.c common/asset_policy.c
 lzma.h	common/decode.c
 '
 

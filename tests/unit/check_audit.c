@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "index.h"
+#include "ledger.h"
 #include "refscan.h"
 #include "scratch.h"
 #include "unit.h"
@@ -80,11 +81,15 @@ START_TEST(verdicts)
 	ck_assert_int_eq(index_nar_get(ix, "drv", KEY, &got), 0);
 	/* A later verdict replaces it. */
 	v.verdict = VERDICT_LARGE;
+	v.over = LIMIT_CPU;
+	v.over_limit = 60;
 	snprintf(v.why, sizeof(v.why), "too large");
 	ck_assert_int_eq(index_nar_put(ix, CACHE, KEY, &v, 2), 0);
 	ck_assert_int_eq(index_nar_get(ix, CACHE, KEY, &got), 1);
 	ck_assert_int_eq(got.verdict, VERDICT_LARGE);
 	ck_assert_str_eq(got.why, "too large");
+	ck_assert_int_eq(got.over, LIMIT_CPU);
+	ck_assert_uint_eq(got.over_limit, 60);
 	ck_assert(!got.is_file);
 	verified_clear(&v);
 	verified_clear(&got);
@@ -217,6 +222,83 @@ START_TEST(audit_and_quota)
 }
 END_TEST
 
+/* What it costs is added up: with a verdict, a last use, or by itself. */
+START_TEST(costs)
+{
+	const struct token_cost cost = { 1000, 20 };
+	struct token t = { .name = "ci", .scopes = SCOPE_PUSH, .created = 77 };
+	struct verified v;
+
+	memset(t.secret.b, 7, sizeof(t.secret.b));
+	ck_assert_int_eq(index_token_add(ix, &t), 1);
+	t = find();
+	ck_assert_int_eq(t.unpacked, 0);
+	ck_assert_int_eq(t.cpu_us, 0);
+	ck_assert_int_eq(t.cost_since, 77);
+	ck_assert_int_eq(index_token_cost(ix, "ci", &cost), 0);
+	ck_assert_int_eq(index_token_cost(ix, "removed", &cost), 0);
+	ck_assert_int_eq(index_token_used(ix, &t, 1000, &cost), 1);
+	t = find();
+	ck_assert_int_eq(t.unpacked, 2000);
+	ck_assert_int_eq(t.cpu_us, 40);
+	/* Not due yet: nothing is written. */
+	ck_assert_int_eq(index_token_used(ix, &t, 1001, &cost), 0);
+	ck_assert_int_eq(find().unpacked, 2000);
+
+	/* A verdict that can't be entered counts nothing. */
+	good(&v);
+	ck_assert_int_eq(
+	    index_nar_put_cost(ix, CACHE, KEY, &v, 1, "ci", &cost), -1);
+	ck_assert_int_eq(find().unpacked, 2000);
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_CREATED);
+	ck_assert_int_eq(
+	    index_nar_put_cost(ix, CACHE, KEY, &v, 1, "ci", &cost), 0);
+	ck_assert_int_eq(find().unpacked, 3000);
+	ck_assert_int_eq(find().cpu_us, 60);
+	verified_clear(&v);
+}
+END_TEST
+
+/* The same through a ledger: nothing is lost where a write fails, or is not
+ * due. */
+START_TEST(a_ledger)
+{
+	const struct token_cost cost = { 1000, 20 };
+	struct token t = { .name = "ci", .scopes = SCOPE_PUSH };
+	struct ledger *l = ledger_new();
+	struct verified v;
+
+	memset(t.secret.b, 7, sizeof(t.secret.b));
+	ck_assert_int_eq(index_token_add(ix, &t), 1);
+	ledger_add(l, "", &cost);
+	ledger_add(l, "ci", &cost);
+	ledger_add(l, "ci", &cost);
+	ck_assert_int_eq(find().unpacked, 0);
+	good(&v);
+	ck_assert_int_eq(ledger_nar_put(l, ix, "ci", CACHE, KEY, &v, 1), -1);
+	ck_assert_int_eq(put(KEY, 'a'), INDEX_CREATED);
+	ck_assert_int_eq(ledger_nar_put(l, ix, "ci", CACHE, KEY, &v, 1), 0);
+	ck_assert_int_eq(find().unpacked, 2000);
+	ck_assert_int_eq(find().cpu_us, 40);
+	ledger_add(l, "ci", &cost);
+	t.last_used = 1000;
+	ledger_used(l, ix, &t, 1001);
+	ck_assert_int_eq(find().unpacked, 2000);
+	ledger_used(l, ix, &t, 1060);
+	ck_assert_int_eq(find().unpacked, 3000);
+	ledger_used(l, ix, &t, 1120);
+	ck_assert_int_eq(find().unpacked, 3000);
+	ledger_add(l, "ci", &cost);
+	ledger_write(l, scratch);
+	ck_assert_int_eq(find().unpacked, 4000);
+	ck_assert_int_eq(find().cpu_us, 80);
+	/* Nobody's work is kept with no account. */
+	ck_assert_int_eq(ledger_nar_put(NULL, ix, "", CACHE, KEY, &v, 1), 0);
+	verified_clear(&v);
+	ledger_free(l);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -226,6 +308,8 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, verdicts);
 	tcase_add_test(tc, audit_and_quota);
+	tcase_add_test(tc, costs);
+	tcase_add_test(tc, a_ledger);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

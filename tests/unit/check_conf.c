@@ -67,6 +67,8 @@ static const struct {
 	IS_NUMBER("max_meta_size = 1", max_meta_size, 1),
 	IS_NUMBER("max_meta_size = 1G", max_meta_size, (uint64_t)1 << 30),
 	IS_NUMBER("max_nar_size = 1", max_nar_size, 1),
+	IS_NUMBER("max_nar_cpu = 1h", max_nar_cpu, 3600),
+	IS_NUMBER("max_nar_ratio = 7", max_nar_ratio, 7),
 	IS_NUMBER("verify_workers = 64", verify_workers, 64),
 	IS_BOOL("check_references = yes", check_references, 1),
 	IS_BOOL("require_signature = yes", require_signature, 1),

@@ -63,7 +63,8 @@ static struct verify_how
 how(uint64_t max)
 {
 	return (struct verify_how) { .max = max,
-		.cpu_ms = VERIFY_CPU_MS,
+		.cpu = 60,
+		.ratio = 10000,
 		.free_bytes = VERIFY_FREE,
 		.stop = &never };
 }
@@ -107,38 +108,51 @@ START_TEST(a_byte_over_the_limit)
 	verify_tree(trees[_i].file, trees[_i].file, TREE_SIZE - 1, &v);
 	ck_assert_int_eq(v.verdict, VERDICT_LARGE);
 	ck_assert_ptr_nonnull(strstr(v.why, "max_nar_size"));
-	ck_assert_uint_eq(v.nar_size, TREE_SIZE - 1);
+	ck_assert_uint_eq(v.over_limit, TREE_SIZE - 1);
 	ck_assert_ptr_null(v.listing.p);
 	verified_clear(&v);
 }
 END_TEST
 
-/* A NAR has its time and its bytes by what was sent; these have none. */
+/* A NAR has its time and its bytes by what was sent; these have none.  What is
+ * kept of it says when it is worth another look. */
 START_TEST(over_the_budget)
 {
 	static const struct {
-		int64_t cpu_ms;
+		uint64_t max;
+		uint64_t cpu;
+		uint64_t ratio;
 		uint64_t free_bytes;
+		enum verify_limit over;
+		uint64_t over_limit;
 		const char *why;
 	} rows[] = {
-		{ -1000000, VERIFY_FREE, "it takes too long" },
-		{ VERIFY_CPU_MS, 0, NULL },
+		{ TREE_SIZE, 60, 10000, VERIFY_FREE, LIMIT_OTHER, 0, NULL },
+		{ TREE_SIZE, 60, 10000, 0, LIMIT_OTHER, 0, NULL },
+		{ TREE_SIZE - 1, 60, 10000, 0, LIMIT_SIZE, TREE_SIZE - 1,
+		    "max_nar_size" },
+		{ TREE_SIZE, 0, 10000, 0, LIMIT_CPU, 0, "max_nar_cpu, 0s" },
+		{ TREE_SIZE, 60, 1, 0, LIMIT_RATIO, 1, "max_nar_ratio, 1," },
 	};
-	struct verify_how h = how(TREE_SIZE);
+	struct verify_how h = how(rows[_i].max);
 	struct verified v;
 	struct key k;
 	int fd = open_tree("xz.nar.xz");
 
 	make_key("xz.nar.xz", &k);
-	h.cpu_ms = rows[_i].cpu_ms;
+	h.cpu = rows[_i].cpu;
+	h.ratio = rows[_i].ratio;
 	h.free_bytes = rows[_i].free_bytes;
 	ck_assert_int_eq(verify_nar(fd, &k, &h, &v), 0);
 	if (rows[_i].why != NULL) {
 		ck_assert_int_eq(v.verdict, VERDICT_LARGE);
 		ck_assert_ptr_nonnull(strstr(v.why, rows[_i].why));
-		ck_assert_uint_eq(v.nar_size, 0);
-	} else
+	} else {
 		ck_assert_int_eq(v.verdict, VERDICT_GOOD);
+		ck_assert_uint_eq(v.unpacked, TREE_SIZE);
+	}
+	ck_assert_int_eq(v.over, rows[_i].over);
+	ck_assert_uint_eq(v.over_limit, rows[_i].over_limit);
 	verified_clear(&v);
 	close(fd);
 }

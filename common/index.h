@@ -15,6 +15,8 @@
  *   audit      who sent what, when and from where
  *   meta       facts about the whole index, such as its store directory
  *   total      how many objects in each state, and paths; triggers keep it
+ *   fsck       how far each kind of check is (index_fsck.h)
+ *   finding    what a check found wrong, until one finds it mended
  *
  * A narinfo's bytes are path.narinfo: they are as durable as the index, so a
  * narinfo has no spool file.  Every other object that is not stored yet has

@@ -218,6 +218,37 @@ const char *const index_migrations[] = {
 	"ALTER TABLE nar ADD COLUMN over_limit INTEGER NOT NULL DEFAULT 0;"
 	"UPDATE nar SET over = 1, over_limit = nar_size"
 	" WHERE verdict = 2 AND nar_size > 0;",
+
+	/* What fsck did, by kind, and what it found (index_fsck.h). */
+	"CREATE TABLE fsck ("
+	" kind TEXT PRIMARY KEY,"
+	" options INTEGER NOT NULL,"
+	" sample INTEGER NOT NULL,"
+	" began INTEGER NOT NULL,"
+	" noted INTEGER NOT NULL,"
+	" complete INTEGER NOT NULL,"
+	" cache TEXT NOT NULL,"
+	" phase TEXT NOT NULL,"
+	" at TEXT NOT NULL,"
+	" objects INTEGER NOT NULL,"
+	" read INTEGER NOT NULL,"
+	" work INTEGER NOT NULL,"
+	" problems INTEGER NOT NULL,"
+	" repaired INTEGER NOT NULL,"
+	" unknown INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE finding ("
+	" cache TEXT NOT NULL,"
+	" phase TEXT NOT NULL,"
+	" at TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" kind TEXT NOT NULL,"
+	" what TEXT NOT NULL,"
+	" options INTEGER NOT NULL,"
+	" found INTEGER NOT NULL,"
+	" PRIMARY KEY (cache, phase, at, key, kind)"
+	") STRICT, WITHOUT ROWID;"
+	"INSERT INTO meta VALUES ('fsck.since', strftime('%s', 'now'));",
 };
 
 const size_t index_nmigrations =
@@ -543,4 +574,25 @@ const char *const index_sql[ST_MAX] = {
 	    "DELETE FROM reference WHERE NOT EXISTS (SELECT 1 FROM path AS p"
 	    " WHERE p.cache = reference.cache"
 	    " AND p.hash_part = reference.hash_part)",
+
+	[ST_FSCK_GET] =
+	    "SELECT options, sample, began, noted, complete, cache, phase, at,"
+	    " objects, read, work, problems, repaired, unknown"
+	    " FROM fsck WHERE kind = ?1",
+	[ST_FSCK_PUT] = "INSERT OR REPLACE INTO fsck (kind, options, sample,"
+			" began, noted, complete, cache, phase, at, objects,"
+			" read, work, problems, repaired, unknown) VALUES (?1,"
+			" ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+			" ?14, ?15)",
+	[ST_FINDING_FORGET] =
+	    "DELETE FROM finding WHERE cache = ?1 AND phase = ?2"
+	    " AND (at > ?3 OR ?3 = '') AND (at <= ?4 OR ?4 IS NULL)"
+	    " AND options & ~?5 = 0",
+	[ST_FINDING_PUT] =
+	    "INSERT OR REPLACE INTO finding (cache, phase, at, key, kind, what,"
+	    " options, found) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+	    " WHERE (SELECT count(*) FROM finding) < ?9",
+	[ST_FINDING_EACH] =
+	    "SELECT cache, phase, at, key, kind, what, options, found"
+	    " FROM finding ORDER BY cache DESC, phase, at, key, kind LIMIT ?1",
 };

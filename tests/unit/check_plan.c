@@ -46,6 +46,9 @@ static const struct {
 	    "`tmpnix fsck --repair`, when it found"
 	    " one" },
 	{ ST_REFERENCE_ORPHAN, "SCAN reference", "the same" },
+	{ ST_FINDING_PUT, "SCAN finding", "INDEX_FINDINGS_MAX at most" },
+	{ ST_FINDING_EACH, "SCAN finding", "the same" },
+	{ ST_FINDING_EACH, "USE TEMP B-TREE", "the same" },
 	{ ST_TOKEN_EACH, "SCAN token", "`tmpnix token list`" },
 	{ ST_AUDIT_EACH, "SCAN audit",
 	    "`tmpnix log`: the last rows first, until it has enough" },

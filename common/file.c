@@ -238,6 +238,19 @@ file_lock_one(int dir, const char *prefix, uint64_t n)
 	return -1;
 }
 
+bool
+file_locked(int dir, const char *name)
+{
+	bool locked;
+	int fd;
+
+	if ((fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) == -1)
+		return errno != ENOENT;
+	locked = flock(fd, LOCK_SH | LOCK_NB) == -1;
+	close(fd);
+	return locked;
+}
+
 int
 file_open_dir(int dir, const char *name, mode_t mode, bool create)
 {

@@ -55,6 +55,9 @@ int file_create(
  */
 int file_lock_one(int dir, const char *prefix, uint64_t n);
 
+/* Does anybody hold the lock of that file?  Also when that can't be told. */
+bool file_locked(int dir, const char *name);
+
 /* Open directory name under dir (AT_FDCWD: as a path), made when missing. */
 int file_open_dir(int dir, const char *name, mode_t mode, bool create);
 

@@ -2,6 +2,7 @@
 
 #include "fsck.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ fsck_found(struct fsck *c, enum fsck_state state, const char *kind,
 	else
 		c->problems++;
 	c->found(&f, c->arg);
+	fsck_note(c, &f);
 	buf_free(&what);
 }
 
@@ -96,6 +98,11 @@ fsck_digest(struct fsck *c, int fd, struct digest *d)
 		hash_add(h, chunk, (size_t)n);
 		c->read += (uint64_t)n;
 		fsck_pay(c, (uint64_t)n);
+		if (fsck_cut(c, "")) {
+			errno = EINTR;
+			n = -1;
+			break;
+		}
 	}
 	hash_final(h, d);
 out:
@@ -327,7 +334,7 @@ fsck_paths(struct fsck *c, const char *from)
 		fsck_path(c, &p);
 		index_check_path_clear(&p);
 		c->objects++;
-		if (c->over(c, "paths", at.s, c->arg))
+		if (fsck_step(c, at.s, FSCK_OBJECT_COST))
 			return 1;
 	}
 	return rc;

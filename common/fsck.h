@@ -12,13 +12,23 @@
 #ifndef FSCK_H
 #define FSCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "asset.h"
 #include "conf.h"
 #include "index.h"
+#include "index_fsck.h"
 #include "spool.h"
+
+/* What an object costs at least, for the rate and the work: a seek. */
+#define FSCK_OBJECT_COST ((uint64_t)4096)
+/* Whoever scrubs each day has read everything after so many; a day's work is
+ * this at least. */
+#define FSCK_SCRUB_DAYS 28
+#define FSCK_SCRUB_MIN ((uint64_t)64 << 20)
 
 enum fsck_state {
 	FSCK_NOTE, /* worth knowing, nothing is wrong */
@@ -34,6 +44,8 @@ struct fsck_finding {
 	enum fsck_state state;
 };
 
+struct fsck_note;
+
 struct fsck {
 	const struct conf *conf;
 	struct index *ix;
@@ -44,26 +56,60 @@ struct fsck {
 	int files_fd; /* rebuild: the directory it reads */
 	const char *cache;
 	bool bytes, verify, repair;
+	bool scrub; /* a part that is due today */
+	bool resume; /* go on where the last such check was ended */
 	uint64_t sample; /* percent of the objects, by day; 100: all */
 	uint64_t rate; /* bytes a second; 0: no limit */
 	int64_t now;
 	/* Called for all that is found. */
 	void (*found)(const struct fsck_finding *f, void *arg);
-	/* Called after each object; true ends the check. */
+	/* Called after each object, and while one is read; true ends the check,
+	 * and *stop is set then. */
 	bool (*over)(
 	    struct fsck *c, const char *phase, const char *key, void *arg);
 	void *arg;
+	const atomic_bool *stop;
 	uint64_t objects, read, notes, problems, repaired, unknown;
 	int64_t started_ms;
 	uint64_t paid; /* bytes that the rate has counted */
+	uint64_t work, total; /* done and to be done, as if it were bytes */
+	/* fsck_check's own. */
+	struct index *keep; /* where it keeps how far it is; NULL: nowhere */
+	int lock;
+	struct index_fsck row; /* as it is to be noted */
+	const char *phase;
+	bool cut; /* told to end while an object was looked at */
+	bool enough; /* what was due is done */
+	uint64_t due; /* work */
+	uint64_t work_before, bad_before,
+	    unknown_before; /* of the runs before this one */
+	int64_t noted_ms;
+	char noted_at[KEY_MAX + 1];
+	struct fsck_note *first, **last; /* findings to be noted */
 	unsigned int silent; /* objects since the store said something */
 };
 
-/* The whole index file: 0, or -1 when it could not be checked. */
+/*
+ * Everything, or what is due, in this order: the index file, the spool, and of
+ * each cache objects, paths and files.  What was done and found is kept in the
+ * index if it can be (fsck_keep).  0, 1 when over() said so, or -1 when
+ * it could not be checked.
+ */
+int fsck_check(struct fsck *c);
+/*
+ * Keep what is done: 0, also when that can't be (whoever reads only); -1 when a
+ * check of this kind runs already.  fsck_keep_end is harmless without.
+ */
+int fsck_keep(struct fsck *c);
+void fsck_keep_end(struct fsck *c);
+/* Does a check of this kind (INDEX_FSCK_...) run now? */
+bool fsck_runs(int state_fd, const char *kind);
+
+/* The parts.  The whole index file: 0, or -1 when it could not be checked. */
 int fsck_index(struct fsck *c);
 /*
  * All paths behind *from, all objects behind it, all files of the store; the
- * cache's, of which c->store is.  0, 1 when over() said so, or -1.
+ * cache's, of which c->store is.  0, 1 when it was ended, or -1.
  */
 int fsck_paths(struct fsck *c, const char *from);
 int fsck_objects(struct fsck *c, const char *from);
@@ -81,6 +127,14 @@ int fsck_rebuild(struct fsck *c, const char *dir);
 void fsck_found(struct fsck *c, enum fsck_state state, const char *kind,
     const char *key, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+/* The object or path key was looked at, which was so much work: true ends the
+ * check. */
+bool fsck_step(struct fsck *c, const char *key, uint64_t work);
+/* Has it been told to end while key is looked at?  What is found out about it
+ * doesn't count then. */
+bool fsck_cut(struct fsck *c, const char *key);
+/* What is found is kept until fsck_check notes it. */
+void fsck_note(struct fsck *c, const struct fsck_finding *f);
 /* A change's result (1, 0, -1) as a state. */
 enum fsck_state fsck_mended(struct fsck *c, int rc);
 /* The store has an object of this name that no row seemed to name: tell of it

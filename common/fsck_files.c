@@ -54,7 +54,7 @@ walk(struct walk *w)
 			continue;
 		if (!S_ISDIR(st.st_mode)) {
 			w->file(w, de->d_name, &st);
-			if (w->c->over(w->c, "files", de->d_name, w->c->arg))
+			if (fsck_cut(w->c, de->d_name))
 				rc = 1;
 			continue;
 		}

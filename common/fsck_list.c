@@ -64,7 +64,7 @@ turn(struct fsck_list *l)
 	struct asset_page page;
 	enum fsck_listed rc = FSCK_LISTED;
 
-	if (l->c->over(l->c, "listing", buf_str(&l->last), l->c->arg))
+	if (fsck_cut(l->c, buf_str(&l->last)))
 		return FSCK_LIST_FAILED;
 	switch (ask_page(l, &page, &why)) {
 	case ASSET_OK:

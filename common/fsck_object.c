@@ -26,8 +26,6 @@
 /* The longest wait between attempts, with what chance adds (relay.c). */
 #define WAIT_MAX 4500
 #define QUARANTINE "quarantine"
-/* What an object costs at least, for the rate: a seek. */
-#define OBJECT_COST 4096
 /* So many objects in a row that a store said nothing of: it is out of order. */
 #define SILENT_MAX 5
 
@@ -91,7 +89,7 @@ arrive(const void *p, size_t n, void *arg)
 		return -1;
 	}
 	fsck_pay(ar->c, n);
-	ar->ended = ar->c->over(ar->c, "bytes", ar->row->key, ar->c->arg);
+	ar->ended = fsck_cut(ar->c, ar->row->key);
 	return ar->ended ? -1 : 0;
 }
 
@@ -231,7 +229,7 @@ look(struct fsck *c, const struct index_check_asset *a, bool unpack, int *fd,
 	enum bytes b;
 
 	buf_clear(why);
-	fsck_pay(c, OBJECT_COST);
+	fsck_pay(c, FSCK_OBJECT_COST);
 	if (is_elsewhere(c, a))
 		return look_elsewhere(c, &a->row, unpack, fd, why);
 	*fd = open_bytes(c, a);
@@ -409,6 +407,8 @@ mend_bytes(struct fsck *c, struct index_check_asset *a, enum bytes b)
 			return index_check_again(
 			    c->ix, c->cache, a->row.key, ASSET_STORED, NULL);
 	}
+	if (c->cut) /* in the middle of a second place */
+		return 0;
 	rc = index_check_lost(c->ix, &a->row, c->now,
 	    "its bytes are lost (tmpnix fsck): push it again");
 	if (rc == 1)
@@ -506,19 +506,19 @@ fsck_waiting(struct fsck *c, struct index_check_asset *a, bool there)
 static void
 verify(struct fsck *c, const struct key *k, int fd)
 {
-	static const atomic_bool never;
 	const struct verify_how how = { .max = c->conf->max_nar_size,
 		.cpu = c->conf->max_nar_cpu,
 		.ratio = c->conf->max_nar_ratio,
 		.free_bytes = VERIFY_FREE,
-		.stop = &never };
+		.stop = c->stop };
 	enum fsck_state state = FSCK_OPEN;
 	struct verified was, is;
 	bool known, same;
 
 	if (lseek(fd, 0, SEEK_SET) == -1 ||
 	    verify_nar(fd, k, &how, &is) == -1) {
-		c->unknown++;
+		if (!fsck_cut(c, k->s))
+			c->unknown++;
 		return;
 	}
 	known = index_nar_get(c->ix, c->cache, k->s, &was) == 1;
@@ -563,7 +563,7 @@ look_patiently(struct fsck *c, const struct index_check_asset *a, bool unpack,
 		close(*fd);
 	*fd = -1;
 	nanosleep(&pause, NULL);
-	if (!c->over(c, "objects", a->row.key, c->arg))
+	if (!fsck_cut(c, a->row.key))
 		b = look(c, a, unpack, fd, why);
 	c->silent = b == BYTES_UNKNOWN ? c->silent + 1 : 0;
 	return b;
@@ -633,7 +633,9 @@ fsck_object(struct fsck *c, struct index_check_asset *a,
 	if ((!a->is_narinfo || a->row.state == ASSET_STORED) &&
 	    !enough(c, a, unpack, listed))
 		b = look_twice(c, a, unpack, &fd, &why);
-	if (b == BYTES_UNKNOWN) {
+	if (c->cut)
+		;
+	else if (b == BYTES_UNKNOWN) {
 		c->unknown++;
 		fsck_found(c, FSCK_NOTE, "unknown", a->row.key,
 		    "could not be looked at: %s", buf_str(&why));
@@ -662,7 +664,8 @@ check_row(struct fsck *c, struct fsck_list *l, struct index_check_asset *a)
 		fsck_object(c, a, rc == FSCK_LISTED ? o : NULL);
 		c->objects++;
 	}
-	if (c->over(c, "objects", a->row.key, c->arg))
+	if (fsck_step(c, a->row.key,
+		FSCK_OBJECT_COST + (c->bytes ? a->row.size : 0)))
 		return 1;
 	if (c->silent < SILENT_MAX)
 		return 0;

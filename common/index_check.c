@@ -10,27 +10,37 @@
 #include "index_db.h"
 #include "log.h"
 
-/* Each row of a statement without parameters is made a sentence. */
+/* What fsck may take to print one statement's sentences in memory. */
+#define SENTENCES_MAX ((size_t)1 << 20)
+
+/*
+ * Each row of a statement without parameters is made a sentence.  They are told
+ * when it is over: a terminal that was stopped must not keep a snapshot open.
+ */
 static int
 each_row(struct index *ix, enum statement which,
     void (*print)(sqlite3_stmt *st, struct buf *out),
     void (*each)(const char *what, void *arg), void *arg)
 {
-	struct buf text = BUF_INIT;
+	struct buf all = BUF_INIT_MAX(SENTENCES_MAX);
 	sqlite3_stmt *st;
+	const char *s;
+	size_t before;
 	int rc;
 
 	if ((st = index_stmt(ix, which)) == NULL)
 		return -1;
-	while ((rc = db_step(ix->db, st)) == 1) {
-		buf_clear(&text);
-		print(st, &text);
-		if (text.len > 0)
-			each(buf_str(&text), arg);
+	while ((rc = db_step(ix->db, st)) == 1 && !buf_failed(&all)) {
+		before = all.len;
+		print(st, &all);
+		if (all.len > before)
+			buf_add(&all, "", 1);
 	}
 	index_done(st);
-	buf_free(&text);
-	return rc;
+	for (s = buf_str(&all); s < buf_str(&all) + all.len; s += strlen(s) + 1)
+		each(s, arg);
+	buf_free(&all);
+	return rc == 1 ? -1 : rc;
 }
 
 static void

@@ -3,7 +3,6 @@
 
 #include "tmpnix.h"
 
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <dirent.h>
@@ -26,22 +25,26 @@
 
 #define FSCK_UNCHECKED 2
 
+#define FSCK_ENDED 3
+
 struct run {
 	struct tool *tool;
 	struct fsck check;
 	json_t *findings; /* with --json, else NULL */
-	bool progress;
+	bool terminal; /* stderr is one */
+	bool progress; /* asked for */
 	bool rebuild;
-	int64_t shown;
-	bool ended; /* by a signal */
+	int64_t shown; /* second; percent when it is no terminal */
 };
 
-static volatile sig_atomic_t told;
+/* Set by a signal. */
+static atomic_bool told;
 
 static void
 on_signal(int sig)
 {
-	told = sig;
+	(void)sig;
+	atomic_store(&told, true);
 }
 
 static const char *const states[] = { "note", "open", "repaired" };
@@ -64,57 +67,65 @@ found(const struct fsck_finding *f, void *arg)
 		printf("  repaired\n");
 }
 
+/* Of the work of all runs; a run of a part has no end that it would know. */
+static unsigned int
+percent(const struct fsck *c)
+{
+	if (c->total == 0)
+		return 0;
+	return c->work >= c->total
+	    ? 100
+	    : (unsigned int)((double)c->work * 100 / (double)c->total);
+}
+
+/* How much of the work it does a second, and how long the rest takes. */
+static void
+pace(const struct fsck *c, struct buf *out)
+{
+	const double seconds = (double)(clock_ms() - c->started_ms) / 1000;
+	const double done = (double)(c->work - c->work_before);
+	char text[TOOL_AGE_LEN + 1], size[TOOL_SIZE_LEN + 1];
+
+	if (seconds < 1 || done <= 0)
+		return;
+	buf_addf(out, ", %s/s",
+	    tool_size((uint64_t)((double)c->read / seconds), size));
+	if (c->work < c->total)
+		buf_addf(out, ", %s left",
+		    tool_age((int64_t)((double)(c->total - c->work) * seconds /
+				 done),
+			text));
+}
+
+static void
+show(struct run *k, const char *phase, const char *key)
+{
+	const struct fsck *c = &k->check;
+	struct buf line = BUF_INIT;
+	int64_t step;
+
+	step = k->terminal ? clock_ms() / 1000 : (int64_t)percent(c);
+	if (step == k->shown)
+		return;
+	k->shown = step;
+	buf_addf(&line, "%u %%, %s %s: %" PRIu64 " looked at", percent(c),
+	    c->cache, phase != NULL ? phase : "rebuild", c->objects);
+	pace(c, &line);
+	if (k->terminal)
+		fprintf(stderr, "\r%.100s %.40s\033[K", buf_str(&line), key);
+	else
+		fprintf(stderr, "%s\n", buf_str(&line));
+	buf_free(&line);
+}
+
 static bool
 over(struct fsck *c, const char *phase, const char *key, void *arg)
 {
 	struct run *k = arg;
-	int64_t now = clock_ms() / 1000;
 
-	if (k->progress && now != k->shown) {
-		k->shown = now;
-		fprintf(stderr, "\r%s %s: %" PRIu64 " looked at, %.60s\033[K",
-		    c->cache, phase, c->objects, key);
-	}
-	if (told != 0)
-		k->ended = true;
-	return k->ended;
-}
-
-/* One cache: 0, 1 when it was told to end, or -1. */
-static int
-fsck_cache(struct fsck *c)
-{
-	int rc;
-
-	if (c->store == NULL)
-		return 0;
-	/* What is found out about objects counts for the paths. */
-	if ((rc = fsck_objects(c, "")) != 0 || (rc = fsck_paths(c, "")) != 0)
-		return rc;
-	return fsck_files(c);
-}
-
-static int
-fsck_all(struct run *k)
-{
-	struct fsck *c = &k->check;
-	const struct conf *conf = k->tool->conf;
-	int rc;
-
-	c->cache = CACHE_MAIN;
-	if ((c->store = asset_store_open_probe(conf, true)) == NULL)
-		return -1;
-	if ((rc = fsck_index(c)) != 0 || (rc = fsck_spool(c)) != 0 ||
-	    (rc = fsck_cache(c)) != 0)
-		return rc;
-	asset_store_close(c->store);
-	c->store = NULL;
-	c->cache = CACHE_DRV;
-	if (faccessat(c->state_fd, "drvs", F_OK, 0) == 0 &&
-	    (c->store = asset_file_open(conf->state_dir, "drvs", false)) ==
-		NULL)
-		return -1;
-	return fsck_cache(c);
+	if (k->terminal || k->progress)
+		show(k, phase, key);
+	return atomic_load(c->stop);
 }
 
 static int
@@ -143,6 +154,10 @@ open_all(struct run *k)
 		-1 ||
 	    (c->spool = spool_open_read(conf->state_dir)) == NULL)
 		return -1;
+	if (!k->rebuild && fsck_keep(c) == -1) {
+		tool_error("fsck: another one runs: see tmpnix status");
+		return -1;
+	}
 	return 0;
 }
 
@@ -153,7 +168,7 @@ programs_run(const struct fsck *c)
 	struct dirent *de;
 	bool run = false;
 	DIR *d;
-	int dir, fd;
+	int dir;
 
 	if ((dir = file_open_dir(c->spool_fd, ".", 0, false)) == -1)
 		return true;
@@ -161,14 +176,9 @@ programs_run(const struct fsck *c)
 		close(dir);
 		return true;
 	}
-	while (!run && (de = readdir(d)) != NULL) {
-		if (strstr(de->d_name, ".lock") == NULL)
-			continue;
-		fd = openat(dir, de->d_name, O_RDONLY | O_CLOEXEC);
-		run = fd != -1 && flock(fd, LOCK_SH | LOCK_NB) == -1;
-		if (fd != -1)
-			close(fd);
-	}
+	while (!run && (de = readdir(d)) != NULL)
+		run = strstr(de->d_name, ".lock") != NULL &&
+		    file_locked(dir, de->d_name);
 	closedir(d);
 	return run;
 }
@@ -260,6 +270,7 @@ out:
 static void
 close_all(struct fsck *c)
 {
+	fsck_keep_end(c);
 	asset_store_close(c->store);
 	if (c->spool != NULL)
 		spool_close(c->spool);
@@ -278,7 +289,7 @@ report(struct run *k, int rc)
 	json_t *all;
 	char *text;
 
-	if (k->progress)
+	if (k->terminal)
 		fputs("\r\033[K", stderr);
 	if (k->findings == NULL) {
 		printf("%" PRIu64 " looked at, %s read, %" PRIu64
@@ -287,6 +298,13 @@ report(struct run *k, int rc)
 		    c->objects, tool_size(c->read, size), c->problems,
 		    c->repaired, c->unknown,
 		    rc != 0 ? "; ended before its time" : "");
+		if (rc == 0 && c->enough)
+			printf("%u %% of a round: the next run goes on there\n",
+			    percent(c));
+		if (rc == 1 && c->keep != NULL)
+			printf("tmpnix fsck %s with the same options goes on "
+			       "from there\n",
+			    c->scrub ? "--scrub" : "--resume");
 		return;
 	}
 	all = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "complete",
@@ -309,6 +327,9 @@ options(struct run *k, int argc, char **argv)
 		{ "verify", no_argument, NULL, 'v' },
 		{ "repair", no_argument, NULL, 'r' },
 		{ "rebuild", no_argument, NULL, 'B' },
+		{ "scrub", no_argument, NULL, 'S' },
+		{ "resume", no_argument, NULL, 'a' },
+		{ "progress", no_argument, NULL, 'p' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "sample", required_argument, NULL, 's' },
 		{ "rate", required_argument, NULL, 'R' },
@@ -331,6 +352,15 @@ options(struct run *k, int argc, char **argv)
 		case 'B':
 			k->rebuild = true;
 			break;
+		case 'S':
+			ch->scrub = true;
+			break;
+		case 'a':
+			ch->resume = true;
+			break;
+		case 'p':
+			k->progress = true;
+			break;
 		case 'j':
 			k->findings = json_array();
 			break;
@@ -349,16 +379,38 @@ options(struct run *k, int argc, char **argv)
 			return -1;
 		}
 	}
-	return optind == argc ? 0 : -1;
+	/* A scrub has a sample and a place to go on of its own. */
+	if (ch->scrub && (ch->resume || ch->sample != 100))
+		return -1;
+	return optind == argc && !(k->rebuild && ch->scrub) ? 0 : -1;
+}
+
+/* 0, 1 or -1 as an exit status. */
+static int
+result(const struct fsck *c, int rc)
+{
+	if (rc == 1)
+		return FSCK_ENDED;
+	if (rc == -1 || c->unknown > c->unknown_before)
+		return FSCK_UNCHECKED;
+	return c->problems + c->repaired > c->bad_before ? TOOL_FAILED
+							 : TOOL_OK;
 }
 
 int
 fsck_run(struct tool *t, int argc, char **argv)
 {
 	struct run k = { .tool = t,
-		.progress = isatty(STDERR_FILENO),
-		.check = { .sample = 100, .state_fd = -1, .spool_fd = -1 } };
-	struct sigaction sa = { .sa_handler = on_signal };
+		.terminal = isatty(STDERR_FILENO),
+		.shown = -1,
+		.check = { .sample = 100,
+		    .state_fd = -1,
+		    .spool_fd = -1,
+		    .lock = -1,
+		    .stop = &told } };
+	/* A second one ends it at once. */
+	struct sigaction sa = { .sa_handler = on_signal,
+		.sa_flags = (int)SA_RESETHAND };
 	struct fsck *c = &k.check;
 	int rc = -1, status = FSCK_UNCHECKED;
 
@@ -376,13 +428,11 @@ fsck_run(struct tool *t, int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	if (open_all(&k) == 0) {
-		rc = k.rebuild ? rebuild(&k) : fsck_all(&k);
+		rc = k.rebuild ? rebuild(&k) : fsck_check(c);
 		if (rc == -1)
 			tool_error("fsck: it could not be checked, see above");
 		report(&k, rc);
-		if (rc == 0 && c->unknown == 0)
-			status = c->problems + c->repaired > 0 ? TOOL_FAILED
-							       : TOOL_OK;
+		status = result(c, rc);
 	}
 	close_all(c);
 	json_decref(k.findings);

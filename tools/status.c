@@ -4,6 +4,7 @@
 
 #include <sys/statvfs.h>
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,8 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "asset.h"
+#include "file.h"
+#include "fsck.h"
+#include "index_fsck.h"
 #include "spool.h"
 
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
@@ -27,7 +32,30 @@ static const char *const states[] = { "spooled", "relaying", "stored",
  * error, is stuck. */
 #define STUCK_SECONDS 600
 
+/* After so many days without a whole check, or without a part of a scrub that
+ * was begun, somebody should see why. */
+#define UNCHECKED_DAYS (FSCK_SCRUB_DAYS + 7)
+#define UNSCRUBBED_DAYS 3
+#define DAY 86400
+
+/* What fsck found is shown so far. */
+#define FINDINGS_MAX 16
+
 #define PROBLEMS_MAX 16
+
+static const char *const checks[] = { INDEX_FSCK_CHECK, INDEX_FSCK_SCRUB };
+
+struct check {
+	struct index_fsck row;
+	bool known; /* there was one */
+	bool runs;
+};
+
+struct finding {
+	struct buf key; /* with its cache */
+	struct buf what;
+	int64_t found;
+};
 
 struct status {
 	const struct conf *conf;
@@ -37,6 +65,11 @@ struct status {
 	uint64_t lost_bytes;
 	struct index_status cache[nitems(caches)];
 	bool failed; /* an object of any of them */
+	struct check check[nitems(checks)];
+	int64_t checks_since; /* the index keeps what was checked */
+	size_t nfindings; /* all there are */
+	bool findings_of_bytes; /* fsck --bytes found one */
+	struct finding finding[FINDINGS_MAX];
 	bool local; /* the site is not asked */
 	struct site_check site[SITE_CHECKS];
 	struct buf problems[PROBLEMS_MAX]; /* what a person should look at */
@@ -143,6 +176,55 @@ print_cache(const char *name, const struct index_status *c, int64_t now)
 }
 
 static void
+print_check(const struct status *st, size_t i)
+{
+	const struct check *c = &st->check[i];
+	const struct index_fsck *r = &c->row;
+	char when[TOOL_TIME_LEN + 1], size[TOOL_SIZE_LEN + 1];
+
+	printf("  %-9s ", checks[i]);
+	if (!c->known) {
+		printf("never\n");
+		return;
+	}
+	if (c->runs)
+		printf("runs since %s, ", tool_time(r->began, when));
+	else if (r->phase[0] == '\0')
+		printf("ended %s, ", tool_time(r->complete, when));
+	else
+		printf("%s %s, ",
+		    i == 0 ? "was interrupted (tmpnix fsck --resume goes on)"
+			   : "in the middle, last",
+		    tool_time(r->noted, when));
+	printf("%" PRIu64 " looked at, %s read, %" PRIu64 " problems, %" PRIu64
+	       " repaired, %" PRIu64 " could not be looked at\n",
+	    r->objects, tool_size(r->read, size), r->problems, r->repaired,
+	    r->unknown);
+	if (r->phase[0] != '\0' && r->complete != 0)
+		printf("  %-9s the one before ended %s\n", "",
+		    tool_time(r->complete, when));
+}
+
+static void
+print_checks(const struct status *st)
+{
+	size_t i;
+
+	printf("tmpnix fsck\n");
+	for (i = 0; i < nitems(checks); i++)
+		print_check(st, i);
+	for (i = 0; i < st->nfindings && i < FINDINGS_MAX; i++) {
+		printf("  found     ");
+		print_clean(buf_str(&st->finding[i].key));
+		printf(": ");
+		print_clean(buf_str(&st->finding[i].what));
+		putchar('\n');
+	}
+	if (st->nfindings > FINDINGS_MAX)
+		printf("  and %zu more\n", st->nfindings - FINDINGS_MAX);
+}
+
+static void
 print_site(const struct status *st)
 {
 	size_t i;
@@ -172,6 +254,7 @@ print_text(const struct status *st)
 		       "name: push again what is missing; removed after %d "
 		       "days\n",
 		    st->lost, tool_size(st->lost_bytes, size), SPOOL_LOST_DAYS);
+	print_checks(st);
 	if (!st->local)
 		print_site(st);
 	if (st->nproblems > 0)
@@ -236,6 +319,49 @@ json_cache(const struct index_status *c, int64_t now)
 }
 
 static void
+json_check(const struct status *st, size_t i)
+{
+	const struct check *c = &st->check[i];
+	const struct index_fsck *r = &c->row;
+
+	printf("\"%s\":", checks[i]);
+	if (!c->known) {
+		printf("null");
+		return;
+	}
+	printf("{\"state\":\"%s\",\"began\":%" PRId64 ",\"last\":%" PRId64
+	       ",\"complete\":%" PRId64 ",\"objects\":%" PRIu64
+	       ",\"bytes_read\":%" PRIu64 ",\"problems\":%" PRIu64
+	       ",\"repaired\":%" PRIu64 ",\"unknown\":%" PRIu64 "}",
+	    c->runs		      ? "runs"
+		: r->phase[0] == '\0' ? "ended"
+				      : "interrupted",
+	    r->began, r->noted, r->complete, r->objects, r->read, r->problems,
+	    r->repaired, r->unknown);
+}
+
+static void
+json_checks(const struct status *st)
+{
+	size_t i;
+
+	printf(",\"fsck\":{");
+	for (i = 0; i < nitems(checks); i++) {
+		json_check(st, i);
+		putchar(',');
+	}
+	printf("\"findings\":%zu,\"found\":[", st->nfindings);
+	for (i = 0; i < st->nfindings && i < FINDINGS_MAX; i++) {
+		printf("%s{\"key\":", i > 0 ? "," : "");
+		json_string(buf_str(&st->finding[i].key));
+		printf(",\"message\":");
+		json_string(buf_str(&st->finding[i].what));
+		printf(",\"found\":%" PRId64 "}", st->finding[i].found);
+	}
+	printf("]}");
+}
+
+static void
 json_site(const struct status *st)
 {
 	const struct site_check *c;
@@ -275,6 +401,7 @@ print_json(const struct status *st)
 		json_cache(&st->cache[i], st->now);
 	}
 	printf("}");
+	json_checks(st);
 	if (!st->local)
 		json_site(st);
 	printf(",\"problems\":[");
@@ -317,6 +444,38 @@ look_at_cache(struct status *st, const char *name, const struct index_status *c)
 		    c->last_error);
 }
 
+/* What fsck found, and whether anything is checked at all. */
+static void
+look_at_checks(struct status *st)
+{
+	const struct check *scrub = &st->check[1];
+	int64_t last = st->checks_since;
+	size_t i;
+
+	for (i = 0; i < nitems(checks); i++)
+		if (st->check[i].row.complete > last)
+			last = st->check[i].row.complete;
+	if (st->nfindings > 0)
+		problem(st,
+		    "tmpnix fsck found %zu things wrong, such as %s: %s: run "
+		    "tmpnix fsck%s --repair, which says what to push again",
+		    st->nfindings, buf_str(&st->finding[0].key),
+		    buf_str(&st->finding[0].what),
+		    st->findings_of_bytes ? " --bytes" : "");
+	if (st->now - last > UNCHECKED_DAYS * DAY)
+		problem(st,
+		    "nothing was checked to its end for %" PRId64
+		    " days: enable tmpnix-fsck.timer, or have cron run tmpnix "
+		    "fsck --scrub --bytes each day",
+		    (st->now - last) / DAY);
+	else if (scrub->known && !scrub->runs && scrub->row.noted > last &&
+	    st->now - scrub->row.noted > UNSCRUBBED_DAYS * DAY)
+		problem(st,
+		    "tmpnix fsck --scrub ran %" PRId64
+		    " days ago, and should each day: see tmpnix-fsck.timer",
+		    (st->now - scrub->row.noted) / DAY);
+}
+
 static void
 look(struct status *st)
 {
@@ -326,6 +485,7 @@ look(struct status *st)
 
 	for (i = 0; i < nitems(caches); i++)
 		look_at_cache(st, caches[i], &st->cache[i]);
+	look_at_checks(st);
 	if (st->cache[0].paths == 0 && site_store_has_paths(st->conf))
 		problem(st,
 		    "the index has no path, but %s/%s has some: the index was "
@@ -344,6 +504,47 @@ look(struct status *st)
 }
 
 static int
+collect_finding(const struct index_finding *f, void *arg)
+{
+	struct status *st = arg;
+	struct finding *to = st->finding + st->nfindings;
+
+	if ((f->options & INDEX_FSCK_BYTES) != 0)
+		st->findings_of_bytes = true;
+	if (st->nfindings++ < FINDINGS_MAX) {
+		buf_addf(&to->key, "%s: %s", f->cache,
+		    f->key[0] != '\0' ? f->key : f->phase);
+		buf_adds(&to->what, f->what);
+		to->found = f->found;
+	}
+	return 0;
+}
+
+static int
+collect_checks(struct status *st, struct index *ix)
+{
+	size_t i;
+	int dir, rc;
+
+	dir = file_open_dir(AT_FDCWD, st->conf->state_dir, 0, false);
+	for (i = 0; i < nitems(checks); i++) {
+		rc = index_fsck_get(ix, checks[i], &st->check[i].row);
+		if (rc == -1)
+			break;
+		st->check[i].known = rc == 1;
+		st->check[i].runs = dir != -1 && fsck_runs(dir, checks[i]);
+	}
+	if (dir != -1)
+		close(dir);
+	return i < nitems(checks) ||
+		index_fsck_since(ix, &st->checks_since) == -1 ||
+		index_finding_each(
+		    ix, INDEX_FINDINGS_MAX, collect_finding, st) == -1
+	    ? -1
+	    : 0;
+}
+
+static int
 collect(struct tool *t, struct status *st)
 {
 	struct statvfs fs;
@@ -359,6 +560,10 @@ collect(struct tool *t, struct status *st)
 			tool_error("status: the index failed, see above");
 			goto out;
 		}
+	}
+	if (collect_checks(st, ix) == -1) {
+		tool_error("status: the index failed, see above");
+		goto out;
 	}
 	if (statvfs(st->conf->state_dir, &fs) == -1) {
 		tool_error("%s: %m", st->conf->state_dir);
@@ -408,5 +613,9 @@ status_run(struct tool *t, int argc, char **argv)
 	site_clear(st.site);
 	for (i = 0; i < st.nproblems; i++)
 		buf_free(&st.problems[i]);
+	for (i = 0; i < FINDINGS_MAX; i++) {
+		buf_free(&st.finding[i].key);
+		buf_free(&st.finding[i].what);
+	}
 	return st.nproblems > 0 ? TOOL_FAILED : TOOL_OK;
 }

@@ -150,7 +150,9 @@ in
       })
       // {
         tmpnix-init.restartTriggers = [ configFile ];
+        tmpnix-fsck = { };
       };
+    systemd.timers.tmpnix-fsck.wantedBy = [ "timers.target" ];
 
     services.nginx = lib.mkIf cfg.nginx.enable {
       enable = true;

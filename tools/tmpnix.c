@@ -128,7 +128,7 @@ static const struct command commands[] = {
 	    "The exit status is 1 when something is not stored then.\n" },
 	{ "fsck", fsck_run,
 	    "[--bytes] [--verify] [--repair] [--sample PERCENT] [--rate SIZE] "
-	    "[--json] [--rebuild]",
+	    "[--resume] [--scrub] [--progress] [--json] [--rebuild]",
 	    "check that index, spool and asset store fit together",
 	    "  --bytes           read every file and compare its digest\n"
 	    "  --verify          unpack every NAR again and compare the "
@@ -136,13 +136,18 @@ static const struct command commands[] = {
 	    "  --repair          mend what is found\n"
 	    "  --sample PERCENT  of the objects, others each day\n"
 	    "  --rate SIZE       read at most so many bytes a second\n"
+	    "  --resume          go on where the last one was interrupted\n"
+	    "  --scrub           what is due today of everything in a month\n"
+	    "  --progress        a line for each percent, without a terminal "
+	    "too\n"
 	    "  --json            one JSON object\n"
 	    "  --rebuild         make a new index from the file store\n"
 	    "\n"
 	    "The exit status is 0 when nothing is wrong, 1 when something is, "
 	    "or\n"
-	    "was and is repaired, 2 when it could not be checked to its "
-	    "end.\n" },
+	    "was and is repaired, 2 when it could not be checked to its end, "
+	    "3\n"
+	    "when a signal ended it.\n" },
 	{ "retry", retry_run, "[KEY ...]",
 	    "start over with what the asset store refused",
 	    "Without a KEY it is all that failed or waits for another try.\n"

@@ -122,10 +122,9 @@ printf x | dd of="$large" bs=1 seek=999 conv=notrunc 2>/dev/null
 fsck --bytes --resume
 is "it is looked at again" "$fsck_rc" 1
 ok "wholly" grep -q "$key: spoiled" "$W/fsck.out"
-mkdir -p "$S/spool/lost"
-cp "$nar" "$S/spool/lost/kept"
+cp "$nar" "$S/spool/ready/kept"
 rm "$large"
-large=$S/spool/lost/kept
+large=$S/spool/ready/kept
 fsck_start --repair --rate 200K
 ok "a second place is read" until_true 60 reads_large
 fsck_end INT
@@ -134,7 +133,7 @@ is "does not make it lost" "$(sql "SELECT missing FROM asset
     WHERE key = '$key'")" 0
 fsck --repair --resume
 ok "it is found there afterwards" cmp "$nar" "$S/store/$key"
-rm "$S/spool/lost/kept"
+rm "$S/spool/ready/kept"
 
 # Progress -----------------------------------------------------------------------
 fsck

@@ -48,9 +48,10 @@ mk install
 		for f in cache upload drv; do
 			echo "$systemdsystemunitdir/tmpnix-$f.socket"
 		done
-		for f in cache upload drv init; do
+		for f in cache upload drv init fsck; do
 			echo "$systemdsystemunitdir/tmpnix-$f.service"
 		done
+		echo "$systemdsystemunitdir/tmpnix-fsck.timer"
 	}
 } | sort >"$W/wanted"
 (cd "$D" && find . -type f) | sed 's|^\.||' | sort >"$W/got"

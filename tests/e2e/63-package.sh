@@ -53,6 +53,8 @@ for p in cache upload drv; do
 done
 ok "what is in the spool at boot goes on" \
     box systemctl is-enabled --quiet tmpnix-upload.service
+ok "the scrub's timer runs" running tmpnix-fsck.timer
+ok "also after a boot" box systemctl is-enabled --quiet tmpnix-fsck.timer
 is "the state is the programs'" \
     "$(box stat -c '%U %G %a' /var/lib/tmpnix)" "tmpnix tmpnix 755"
 
@@ -233,6 +235,21 @@ for p in cache upload drv; do
 done
 is "and it answers" "$(get cache/nix-cache-info)" 200
 in_box 'rm -r /etc/systemd/system/tmpnix-*.service.d && systemctl daemon-reload'
+
+# The scrub, in its sandbox -----------------------------------------------------------
+ok "systemctl start tmpnix-fsck" box systemctl start tmpnix-fsck.service ||
+    in_box 'journalctl --no-pager -n 20 -u tmpnix-fsck'
+box runuser -u tmpnix -- tmpnix status --local >"$W/status"
+ok "tmpnix status has what it did" grep -q \
+    '^  scrub  *ended .*[1-9][0-9]* looked at' "$W/status" || cat "$W/status"
+ok "an object is lost" in_box 'cd /var/lib/tmpnix/store/nar &&
+    for f in *; do mv "$f" /tmp/lost && echo "$f" && break; done'
+cp "$W/ok.out" "$W/lost"
+ok "then it fails" not box systemctl start tmpnix-fsck.service
+ok "and the journal says why" in_box \
+    "journalctl --no-pager -u tmpnix-fsck | grep -q '$(cat "$W/lost"): lost'"
+box mv /tmp/lost "/var/lib/tmpnix/store/nar/$(cat "$W/lost")"
+ok "it is back" box systemctl start tmpnix-fsck.service
 
 # Upgrade, remove, purge -------------------------------------------------------------
 pid=$(main_pid cache)

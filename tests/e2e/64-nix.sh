@@ -105,6 +105,7 @@ is "the units are the package's" "$(value "($module).systemd.packages")" \
 is "each unit it names is in the package" "$(value "
     with ($module).systemd; builtins.concatStringsSep \"\\n\" (
 	map (n: n + \".socket\") (builtins.attrNames sockets) ++
+	map (n: n + \".timer\") (builtins.attrNames timers) ++
 	map (n: n + \".service\") (builtins.attrNames services))" | sort)" \
     "$(find "$out/lib/systemd/system" -maxdepth 1 -type f -printf '%f\n' |
     sort)"

@@ -122,6 +122,12 @@ int fsck_spool(struct fsck *c);
  * the index, which is a new one.  0, 1 when over() said so, or -1.
  */
 int fsck_rebuild(struct fsck *c, const char *dir);
+/*
+ * The same from what c->store, which has a listing, lists.  What the index has
+ * already stays, so that one that ended can go on; -1 too when anything could
+ * not be read, which is told.
+ */
+int fsck_rebuild_listed(struct fsck *c);
 
 /* Between the parts: tell of something; one that mended is FSCK_REPAIRED. */
 void fsck_found(struct fsck *c, enum fsck_state state, const char *kind,
@@ -140,6 +146,14 @@ enum fsck_state fsck_mended(struct fsck *c, int rc);
 /* The store has an object of this name that no row seemed to name: tell of it
  * if that is so. */
 void fsck_unknown(struct fsck *c, const char *name);
+/* Rebuild: the narinfo key from its text, to be freed; NULL, and told, when it
+ * is not one. */
+struct narinfo *fsck_narinfo(
+    struct fsck *c, const char *key, const struct buf *text);
+/* Its NAR has size bytes, or is not there (-1): true when that is right, and
+ * FileSize is filled in; or it was told. */
+bool fsck_narinfo_fits(
+    struct fsck *c, const char *key, struct narinfo *ni, int64_t size);
 /* Is key in the sample of today? */
 bool fsck_sampled(const struct fsck *c, const char *key);
 /* Wait until the rate allows n bytes more. */

@@ -194,40 +194,67 @@ fsck_spool(struct fsck *c)
 
 /* Rebuild ---------------------------------------------------------------- */
 
-/* A narinfo of the store, exactly as it is, if its NAR is there. */
-static void
-enter_narinfo(struct fsck *c, int fd, const char *key)
+struct narinfo *
+fsck_narinfo(struct fsck *c, const char *key, const struct buf *text)
 {
 	const char *store_dir = strcmp(c->cache, CACHE_DRV) == 0
 	    ? c->conf->drv_store_dir
 	    : c->conf->store_dir;
-	struct buf text = BUF_INIT_MAX(NARINFO_MAX);
-	struct narinfo *ni = NULL;
-	char err[256] = "it can't be read";
-	struct stat st;
+	struct narinfo *ni;
+	char err[256];
 
-	if (file_read_max(fd, NARINFO_MAX, &text) == 0)
-		ni = narinfo_parse(
-		    buf_str(&text), text.len, store_dir, err, sizeof(err));
+	ni = narinfo_parse(
+	    buf_str(text), text->len, store_dir, err, sizeof(err));
 	if (ni == NULL)
 		fsck_found(c, FSCK_OPEN, "rebuild", key, "%s", err);
-	else if (strncmp(ni->hash_part.s, key, HASH_PART_LEN) != 0)
+	else if (strncmp(ni->hash_part.s, key, HASH_PART_LEN) != 0) {
 		fsck_found(c, FSCK_OPEN, "rebuild", key,
 		    "it is the narinfo of %s", ni->base);
-	else if (fstatat(c->files_fd, ni->nar.s, &st, AT_SYMLINK_NOFOLLOW) ==
-		-1 ||
-	    !S_ISREG(st.st_mode) ||
-	    (ni->has_file_size && (uint64_t)st.st_size != ni->file_size))
+		narinfo_free(ni);
+		ni = NULL;
+	}
+	return ni;
+}
+
+bool
+fsck_narinfo_fits(
+    struct fsck *c, const char *key, struct narinfo *ni, int64_t size)
+{
+	if (size < 0 ||
+	    (ni->has_file_size && (uint64_t)size != ni->file_size)) {
 		fsck_found(c, FSCK_OPEN, "rebuild", key,
 		    "its NAR %s is not there, or of another size: left out",
 		    ni->nar.s);
-	else {
-		ni->file_size = (uint64_t)st.st_size;
-		ni->has_file_size = true;
-		if (index_check_enter_path(
-			c->ix, c->cache, ni, &text, true, c->now) != 1)
-			c->unknown++;
+		return false;
 	}
+	ni->file_size = (uint64_t)size;
+	ni->has_file_size = true;
+	return true;
+}
+
+/* A narinfo of the store, exactly as it is, if its NAR is there. */
+static void
+enter_narinfo(struct fsck *c, int fd, const char *key)
+{
+	struct buf text = BUF_INIT_MAX(NARINFO_MAX);
+	struct narinfo *ni = NULL;
+	int64_t size = -1;
+	struct stat st;
+
+	if (file_read_max(fd, NARINFO_MAX, &text) == -1)
+		fsck_found(c, FSCK_OPEN, "rebuild", key, "it can't be read");
+	else
+		ni = fsck_narinfo(c, key, &text);
+	if (ni == NULL)
+		goto out;
+	if (fstatat(c->files_fd, ni->nar.s, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st.st_mode))
+		size = (int64_t)st.st_size;
+	if (fsck_narinfo_fits(c, key, ni, size) &&
+	    index_check_enter_path(c->ix, c->cache, ni, &text, true, c->now) !=
+		1)
+		c->unknown++;
+out:
 	narinfo_free(ni);
 	buf_free(&text);
 }

@@ -272,9 +272,10 @@ reread(struct fsck *c, struct index_check_asset *a)
 	return rc;
 }
 
-/* Put what the file fd has into the store, as it should be: 1, 0 or -1. */
+/* Put what the file fd has into the store, as it should be: 1 with *url, to be
+ * freed, or 0. */
 static int
-put_back(struct fsck *c, struct index_check_asset *a, int fd)
+put_back(struct fsck *c, struct index_check_asset *a, int fd, char **url)
 {
 	struct key k;
 	struct asset_source src = { .key = a->row.key,
@@ -284,20 +285,18 @@ put_back(struct fsck *c, struct index_check_asset *a, int fd)
 		.name = "",
 		.sha256 = &a->row.sha256 };
 	struct buf why = BUF_INIT;
-	char *url = NULL;
 	int rc = 0;
 
 	if (key_parse(a->row.key, strlen(a->row.key), &k) == -1)
 		return 0;
 	src.content_type = key_content_type(k.kind);
-	if (c->store->ops->put(c->store, &src, &url, &why) == ASSET_OK &&
+	if (c->store->ops->put(c->store, &src, url, &why) == ASSET_OK &&
 	    (c->store->ops->flush == NULL ||
 		c->store->ops->flush(c->store, &why) == ASSET_OK) &&
-	    c->store->ops->confirm(c->store, &src, url, &why) == ASSET_OK)
+	    c->store->ops->confirm(c->store, &src, *url, &why) == ASSET_OK)
 		rc = 1;
 	else
 		log_warnx("fsck: %s: %s", a->row.key, buf_str(&why));
-	free(url);
 	buf_free(&why);
 	return rc;
 }
@@ -365,6 +364,39 @@ second_place(struct fsck *c, const struct index_check_asset *a)
 	return fd;
 }
 
+/* Have the bytes of a second place in the store: 1 with *url, to be freed, or
+ * 0.
+ */
+static int
+restore(struct fsck *c, struct index_check_asset *a, char **url)
+{
+	int fd, rc;
+
+	if ((fd = second_place(c, a)) == -1)
+		return 0;
+	rc = put_back(c, a, fd, url);
+	close(fd);
+	return rc;
+}
+
+/* Has the store on the network the bytes again, which were lost?  With *url, to
+ * be freed. */
+static bool
+came_back(struct fsck *c, const struct index_check_asset *a,
+    const struct asset_object *listed, char **url)
+{
+	struct buf why = BUF_INIT;
+	bool back;
+
+	if (listed == NULL || listed->size != a->row.size)
+		return false;
+	back = read_store(c, &a->row, -1, &why) == BYTES_GOOD;
+	if (back)
+		*url = c->store->ops->address(c->store, a->row.key);
+	buf_free(&why);
+	return back && *url != NULL;
+}
+
 /* A file that is not what it should be is kept, out of everybody's way. */
 static void
 quarantine(struct fsck *c, const struct index_check_asset *a)
@@ -394,19 +426,18 @@ quarantine(struct fsck *c, const struct index_check_asset *a)
 static int
 mend_bytes(struct fsck *c, struct index_check_asset *a, enum bytes b)
 {
-	int fd, rc;
+	char *url = NULL;
+	int rc;
 
 	if (b == BYTES_SPOILED)
 		quarantine(c, a);
-	if (c->store->ops->open != NULL && (fd = second_place(c, a)) != -1) {
-		rc = put_back(c, a, fd);
-		close(fd);
-		if (rc == 1 &&
-		    (rc = index_check_lost(
-			 c->ix, &a->row, c->now, "found again")) == 1)
-			return index_check_again(
-			    c->ix, c->cache, a->row.key, ASSET_STORED, NULL);
+	if (restore(c, a, &url) == 1 &&
+	    index_check_lost(c->ix, &a->row, c->now, "found again") == 1) {
+		rc = index_check_stored(c->ix, c->cache, a->row.key, url);
+		free(url);
+		return rc;
 	}
+	free(url);
 	if (c->cut) /* in the middle of a second place */
 		return 0;
 	rc = index_check_lost(c->ix, &a->row, c->now,
@@ -438,19 +469,17 @@ found_bytes(
 }
 
 static void
-fsck_missing(struct fsck *c, struct index_check_asset *a)
+fsck_missing(struct fsck *c, struct index_check_asset *a,
+    const struct asset_object *listed)
 {
 	enum fsck_state state = FSCK_OPEN;
-	int fd, rc;
+	char *url = NULL;
 
-	if (c->repair && c->store->ops->open != NULL &&
-	    (fd = second_place(c, a)) != -1) {
-		if ((rc = put_back(c, a, fd)) == 1)
-			rc = index_check_again(
-			    c->ix, c->cache, a->row.key, ASSET_STORED, NULL);
-		close(fd);
-		state = fsck_mended(c, rc);
-	}
+	if (c->repair &&
+	    (came_back(c, a, listed, &url) || restore(c, a, &url) == 1))
+		state = fsck_mended(
+		    c, index_check_stored(c->ix, c->cache, a->row.key, url));
+	free(url);
 	fsck_found(c, state, "missing", a->row.key,
 	    state == FSCK_REPAIRED ? "its bytes were found again"
 				   : "its bytes are lost: push it again");
@@ -526,20 +555,18 @@ verify(struct fsck *c, const struct key *k, int fd)
 	    (is.verdict != VERDICT_GOOD ||
 		(was.nar_size == is.nar_size &&
 		    digest_equal(&was.nar_hash, &is.nar_hash)));
+	if (!same && c->repair)
+		state = fsck_mended(c,
+		    index_nar_put(c->ix, c->cache, k->s, &is, c->now) == 0
+			? 1
+			: -1);
 	if (!known)
-		fsck_found(
-		    c, FSCK_NOTE, "unverified", k->s, "it was never verified");
-	else if (!same) {
-		if (c->repair)
-			state = fsck_mended(c,
-			    index_nar_put(c->ix, c->cache, k->s, &is, c->now) ==
-				    0
-				? 1
-				: -1);
+		fsck_found(c, state == FSCK_REPAIRED ? state : FSCK_NOTE,
+		    "unverified", k->s, "it was never verified");
+	else if (!same)
 		fsck_found(c, state, "verdict", k->s,
 		    "the verdict on it is wrong: %s",
 		    is.verdict == VERDICT_GOOD ? "it is good" : is.why);
-	}
 	verified_clear(&is);
 	if (known)
 		verified_clear(&was);
@@ -625,7 +652,7 @@ fsck_object(struct fsck *c, struct index_check_asset *a,
 		return;
 	}
 	if (a->missing != 0) {
-		fsck_missing(c, a);
+		fsck_missing(c, a, listed);
 		return;
 	}
 	unpack = c->verify && k.kind == KEY_NAR;

@@ -116,6 +116,7 @@ int index_asset_get(struct index *ix, const char *cache, const char *key,
 
 struct asset_new {
 	const char *key;
+	const char *url; /* where a store on the network has it already */
 	uint64_t size;
 	struct digest sha256;
 	const char *content_type;

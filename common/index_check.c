@@ -231,9 +231,9 @@ index_check_lost(
 	return change(ix, st);
 }
 
-int
-index_check_again(struct index *ix, const char *cache, const char *key,
-    enum asset_state state, const char *owner)
+static int
+again(struct index *ix, const char *cache, const char *key,
+    enum asset_state state, const char *owner, const char *url)
 {
 	sqlite3_stmt *st;
 
@@ -243,7 +243,22 @@ index_check_again(struct index *ix, const char *cache, const char *key,
 	index_bind_text(st, 2, key);
 	index_bind_text(st, 3, state == ASSET_STORED ? "stored" : "spooled");
 	index_bind_text(st, 4, owner);
+	index_bind_text(st, 5, url);
 	return change(ix, st);
+}
+
+int
+index_check_again(struct index *ix, const char *cache, const char *key,
+    enum asset_state state, const char *owner)
+{
+	return again(ix, cache, key, state, owner, NULL);
+}
+
+int
+index_check_stored(
+    struct index *ix, const char *cache, const char *key, const char *url)
+{
+	return again(ix, cache, key, ASSET_STORED, NULL, url);
 }
 
 /* Run statements without parameters in one transaction: 0. */
@@ -334,7 +349,7 @@ index_check_enter(
 /* Inside a transaction: the NAR, the path, its references, its narinfo. */
 static int
 enter_path(struct index *ix, const char *cache, const struct narinfo *ni,
-    const struct buf *text, bool stored, int64_t now)
+    const struct buf *text, const char *url, int64_t now)
 {
 	struct asset_new a = { .key = ni->nar.s,
 		.size = ni->file_size,
@@ -349,15 +364,22 @@ enter_path(struct index *ix, const char *cache, const struct narinfo *ni,
 		return -1;
 	snprintf(key, sizeof(key), "%s.narinfo", ni->hash_part.s);
 	a.key = key;
+	a.url = url;
 	a.size = text->len;
 	a.content_type = key_content_type(KEY_NARINFO);
 	hash_sha256(buf_str(text), text->len, &a.sha256);
-	if (index_asset_import(ix, cache, &a, ni->hash_part.s, now) == -1)
-		return -1;
-	return stored ||
-		index_check_again(ix, cache, key, ASSET_SPOOLED, NULL) == 1
-	    ? 0
-	    : -1;
+	return index_asset_import(ix, cache, &a, ni->hash_part.s, now);
+}
+
+/* The narinfo of the path is to be relayed: 0. */
+static int
+relay_narinfo(struct index *ix, const char *cache, const struct narinfo *ni)
+{
+	char key[KEY_MAX + 1];
+
+	snprintf(key, sizeof(key), "%s.narinfo", ni->hash_part.s);
+	return index_check_again(ix, cache, key, ASSET_SPOOLED, NULL) == 1 ? 0
+									   : -1;
 }
 
 int
@@ -368,7 +390,29 @@ index_check_enter_path(struct index *ix, const char *cache,
 
 	if (db_begin(ix->db) == -1)
 		return -1;
-	if ((rc = enter_path(ix, cache, ni, text, stored, now)) == 0)
+	if ((rc = enter_path(ix, cache, ni, text, NULL, now)) == 0 && !stored)
+		rc = relay_narinfo(ix, cache, ni);
+	if (rc == 0)
+		rc = db_commit(ix->db);
+	db_rollback(ix->db);
+	return rc == 0 ? 1 : -1;
+}
+
+int
+index_check_enter_all(struct index *ix, const char *cache,
+    const struct index_check_new *all, size_t n, int64_t now)
+{
+	size_t i;
+	int rc = 0;
+
+	if (db_begin(ix->db) == -1)
+		return -1;
+	for (i = 0; i < n && rc == 0; i++)
+		rc = all[i].ni != NULL
+		    ? enter_path(
+			  ix, cache, all[i].ni, all[i].text, all[i].a.url, now)
+		    : index_asset_import(ix, cache, &all[i].a, NULL, now);
+	if (rc == 0)
 		rc = db_commit(ix->db);
 	db_rollback(ix->db);
 	return rc == 0 ? 1 : -1;

@@ -77,6 +77,10 @@ int index_check_lost(struct index *ix, const struct asset_row *row, int64_t now,
  */
 int index_check_again(struct index *ix, const char *cache, const char *key,
     enum asset_state state, const char *owner);
+/* The same for one that is stored and that nobody has claimed; url: where, NULL
+ * when the row says that. */
+int index_check_stored(
+    struct index *ix, const char *cache, const char *key, const char *url);
 /* Count the totals anew. */
 int index_check_recount(struct index *ix);
 /* Verdicts and references that belong to nothing. */
@@ -91,5 +95,15 @@ int index_check_forget(
 /* Enter an object that the store has; what is there already stays. */
 int index_check_enter(struct index *ix, const char *cache,
     const struct asset_new *a, int64_t now);
+
+/* An object of a store: a narinfo with its text, whose NAR was entered. */
+struct index_check_new {
+	struct asset_new a;
+	const struct narinfo *ni; /* NULL: another object */
+	const struct buf *text;
+};
+/* The same for n of them in one transaction. */
+int index_check_enter_all(struct index *ix, const char *cache,
+    const struct index_check_new *all, size_t n, int64_t now);
 
 #endif

@@ -25,6 +25,7 @@ index_asset_import(struct index *ix, const char *cache,
 	index_bind_digest(st, 5, &a->sha256);
 	index_bind_text(st, 6, a->content_type);
 	sqlite3_bind_int64(st, 7, now);
+	index_bind_text(st, 8, a->url);
 	return index_run(ix, st);
 }
 

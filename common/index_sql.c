@@ -318,8 +318,8 @@ const char *const index_sql[ST_MAX] = {
 				" (cache, hash_part, ref) VALUES (?1, ?2, ?3)",
 	[ST_ASSET_IMPORT] =
 	    "INSERT INTO asset (cache, key, hash_part, size, sha256,"
-	    " content_type, state, created)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'stored', ?7)"
+	    " content_type, state, created, url)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'stored', ?7, ?8)"
 	    " ON CONFLICT (cache, key) DO NOTHING",
 	/* A reference that is no path comes out with NULL. */
 	[ST_CLOSURE] =
@@ -552,7 +552,8 @@ const char *const index_sql[ST_MAX] = {
 			 " AND n.missing <> 0",
 	[ST_AGAIN] =
 	    "UPDATE asset SET state = ?3, owner = NULL, lease = 0,"
-	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0"
+	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0,"
+	    " url = coalesce(?5, url)"
 	    " WHERE cache = ?1 AND key = ?2 AND owner IS ?4",
 	[ST_TOTAL_CLEAR] = "DELETE FROM total",
 	[ST_TOTAL_ASSET] =

@@ -200,13 +200,67 @@ rebuild_caches(struct run *k)
 	    : -1;
 	c->cache = CACHE_MAIN;
 	if (rc == 0)
-		rc = fsck_rebuild(c, asset_file_dir(conf));
+		rc = c->store != NULL ? fsck_rebuild_listed(c)
+				      : fsck_rebuild(c, asset_file_dir(conf));
 	c->cache = CACHE_DRV;
 	if (rc == 0)
 		rc = fsck_rebuild(c, "drvs");
 	buf_free(&text);
 	buf_free(&actual);
 	return rc == 0 && c->unknown == 0 ? 0 : -1;
+}
+
+/* Is it one that was begun from the store that the configuration names? */
+static bool
+of_this_store(struct index *ix, const struct conf *conf)
+{
+	struct buf was = BUF_INIT, is = BUF_INIT;
+	bool same;
+
+	asset_store_describe(conf, &is);
+	same = index_store_get(ix, CACHE_MAIN, &was) == 1 &&
+	    strcmp(buf_str(&was), buf_str(&is)) == 0;
+	buf_free(&was);
+	buf_free(&is);
+	return same;
+}
+
+/*
+ * The index in the directory dir, which is at.  One that did not end goes on
+ * when it was of what a store lists, which takes long; else it begins anew.
+ */
+static struct index *
+rebuilt_index(struct fsck *c, int at, const char *dir)
+{
+	struct index *ix;
+
+	if (c->store != NULL && !c->bytes &&
+	    faccessat(at, "index.db", F_OK, 0) == 0) {
+		ix = index_open(dir, INDEX_WRITE);
+		if (ix != NULL && of_this_store(ix, c->conf))
+			return ix;
+		index_close(ix);
+	}
+	unlinkat(at, "index.db", 0);
+	unlinkat(at, "index.db-wal", 0);
+	unlinkat(at, "index.db-shm", 0);
+	return index_open(dir, INDEX_WRITE);
+}
+
+/* The store, if it is one on the network, which must have a listing. */
+static int
+rebuild_store(struct fsck *c)
+{
+	if (c->conf->asset_store == CONF_STORE_FILE)
+		return 0;
+	if ((c->store = asset_store_open_probe(c->conf, true)) == NULL)
+		return -1;
+	if (c->store->ops->list != NULL)
+		return 0;
+	tool_error("fsck: --rebuild needs a listing, which asset_store = %s "
+		   "does not have",
+	    c->store->ops->name);
+	return -1;
 }
 
 /*
@@ -231,18 +285,12 @@ rebuild(struct run *k)
 		tool_error("fsck: stop the programs first");
 		return -1;
 	}
-	if (c->conf->asset_store != CONF_STORE_FILE) {
-		tool_error("fsck: --rebuild is for asset_store = file");
+	if (rebuild_store(c) == -1)
 		return -1;
-	}
 	buf_addf(&dir, "%s/rebuild", c->conf->state_dir);
-	/* One that did not end begins anew. */
 	if ((fd = file_open_dir(c->state_fd, "rebuild", 0700, true)) == -1)
 		goto out;
-	unlinkat(fd, "index.db", 0);
-	unlinkat(fd, "index.db-wal", 0);
-	unlinkat(fd, "index.db-shm", 0);
-	if ((c->ix = index_open(buf_str(&dir), INDEX_WRITE)) != NULL)
+	if ((c->ix = rebuilt_index(c, fd, buf_str(&dir))) != NULL)
 		rc = rebuild_caches(k);
 	/* Closing writes the WAL into the file. */
 	index_close(c->ix);

@@ -257,6 +257,44 @@ asset_replace(
 	return index_run(ix, st);
 }
 
+static bool
+may_replace(const struct asset_new *a, const struct asset_row *row)
+{
+	if (a->over != NULL)
+		return digest_equal(a->over, &row->sha256);
+	return !a->keep || (row->pusher != 0 && row->pusher == a->pusher);
+}
+
+static int
+realisation_set(struct index *ix, const char *cache, const struct asset_new *a)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_REALISATION_SET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, a->key);
+	index_bind_text(st, 3, a->text);
+	return index_run(ix, st);
+}
+
+int
+index_realisation_get(
+    struct index *ix, const char *cache, const char *key, struct buf *text)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_REALISATION_GET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	if ((rc = db_step(ix->db, st)) == 1)
+		buf_adds(text, (const char *)sqlite3_column_text(st, 0));
+	index_done(st);
+	return rc == 1 && buf_failed(text) ? -1 : rc;
+}
+
 /*
  * index_asset_put inside its transaction.  Who sends again what is here makes
  * it no more his.
@@ -286,7 +324,7 @@ asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 		snprintf(old, 64, "%s", a->spool);
 		return INDEX_SAME;
 	}
-	if (a->keep && !same && (row.pusher == 0 || row.pusher != a->pusher))
+	if (!same && !may_replace(a, &row))
 		return INDEX_CONFLICT;
 	if (same)
 		anew.pusher = row.pusher;
@@ -314,10 +352,17 @@ enum index_put
 index_asset_put(struct index *ix, const char *cache, const struct asset_new *a,
     int64_t now, char old[64])
 {
+	enum index_put put;
+
 	old[0] = '\0';
 	if (db_begin(ix->db) == -1)
 		return INDEX_ERROR;
-	return finish(ix, asset_put(ix, cache, a, now, old));
+	put = asset_put(ix, cache, a, now, old);
+	if (a->text != NULL &&
+	    (put == INDEX_CREATED || put == INDEX_REPLACED) &&
+	    realisation_set(ix, cache, a) == -1)
+		put = INDEX_ERROR;
+	return finish(ix, put);
 }
 
 /* The narinfo a path has, NULL when there is none; *rc -1 on failure. */

@@ -11,6 +11,7 @@
  *   reference  (cache, hash part) -> referenced hash part
  *   token      who may push, pull, ask for derivations, administer
  *   pusher     id -> name of every token there ever was, for asset.pusher
+ *   realisation  (cache, key) -> its text
  *   nar        (cache, key) -> what was found out about that NAR's contents
  *   audit      who sent what, when and from where
  *   meta       facts about the whole index, such as its store directory
@@ -123,6 +124,10 @@ struct asset_new {
 	const char *spool; /* the committed spool file */
 	int64_t pusher; /* the token's id; 0: none sends it */
 	bool keep; /* other bytes that are not pusher's: INDEX_CONFLICT */
+	/* These bytes alone may be replaced, whose ever they are: else
+	 * INDEX_CONFLICT.  NULL: as keep says. */
+	const struct digest *over;
+	const char *text; /* a realisation: index_realisation_get; or NULL */
 	bool anew; /* to be stored once more, even if the bytes are the same */
 };
 
@@ -164,6 +169,11 @@ enum index_put index_narinfo_put(struct index *ix, const char *cache,
  */
 int index_narinfo_get(struct index *ix, const char *cache,
     const char *hash_part, struct buf *text, size_t *size);
+
+/* What an object was entered with as asset_new's text, appended to text: 1, or
+ * 0 when there is none. */
+int index_realisation_get(
+    struct index *ix, const char *cache, const char *key, struct buf *text);
 
 /* Imported paths --------------------------------------------------------- */
 

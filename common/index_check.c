@@ -294,7 +294,7 @@ int
 index_check_strays(struct index *ix)
 {
 	static const enum statement all[] = { ST_NAR_ORPHAN,
-		ST_REFERENCE_ORPHAN };
+		ST_REALISATION_ORPHAN, ST_REFERENCE_ORPHAN };
 
 	return run_all(ix, all, 2) == 0 ? 1 : -1;
 }

@@ -249,6 +249,16 @@ const char *const index_migrations[] = {
 	" PRIMARY KEY (cache, phase, at, key, kind)"
 	") STRICT, WITHOUT ROWID;"
 	"INSERT INTO meta VALUES ('fsck.since', strftime('%s', 'now'));",
+
+	/* What a realisation says, as the store may keep it far away. */
+	"CREATE TABLE realisation ("
+	" cache TEXT NOT NULL,"
+	" key TEXT NOT NULL,"
+	" text TEXT NOT NULL,"
+	" PRIMARY KEY (cache, key),"
+	" FOREIGN KEY (cache, key) REFERENCES asset (cache, key)"
+	"  ON DELETE CASCADE"
+	") STRICT;",
 };
 
 const size_t index_nmigrations =
@@ -306,6 +316,11 @@ const char *const index_sql[ST_MAX] = {
 	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
 	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0,"
 	    " pusher = ?7 WHERE cache = ?1 AND key = ?2",
+	[ST_REALISATION_SET] =
+	    "INSERT INTO realisation (cache, key, text) VALUES (?1, ?2, ?3)"
+	    " ON CONFLICT DO UPDATE SET text = excluded.text",
+	[ST_REALISATION_GET] =
+	    "SELECT text FROM realisation WHERE cache = ?1 AND key = ?2",
 	[ST_PATH_GET] =
 	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
 	[ST_PATH_INSERT] =
@@ -571,6 +586,9 @@ const char *const index_sql[ST_MAX] = {
 	[ST_NAR_ORPHAN] =
 	    "DELETE FROM nar WHERE NOT EXISTS (SELECT 1 FROM asset AS a"
 	    " WHERE a.cache = nar.cache AND a.key = nar.key)",
+	[ST_REALISATION_ORPHAN] =
+	    "DELETE FROM realisation WHERE NOT EXISTS (SELECT 1 FROM asset AS a"
+	    " WHERE a.cache = realisation.cache AND a.key = realisation.key)",
 	[ST_REFERENCE_ORPHAN] =
 	    "DELETE FROM reference WHERE NOT EXISTS (SELECT 1 FROM path AS p"
 	    " WHERE p.cache = reference.cache"

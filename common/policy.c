@@ -13,6 +13,16 @@
 
 #define BLANKS " \t"
 
+/* What is signed, and the signatures it has. */
+struct signed_text {
+	const struct buf *print;
+	char *const *sigs;
+	size_t nsigs;
+	const char *field; /* for messages: where they stand */
+	const char *covers; /* what they are over */
+	const char *advice; /* how to get one */
+};
+
 struct policy {
 	bool require;
 	struct public_key *trusted;
@@ -184,23 +194,22 @@ policy_needs_verify(const struct conf *conf, const struct policy *p)
 }
 
 /*
- * Is there a good signature of k on ni?  1, 0 when there is none in its name,
+ * Is there a good signature of k on t?  1, 0 when there is none in its name,
  * -1 when there is one in its name and it is not.
  */
 static int
-signed_by(const struct narinfo *ni, const struct buf *print,
-    const struct public_key *k)
+signed_by(const struct signed_text *t, const struct public_key *k)
 {
 	struct signature sig;
 	size_t i;
 	int rc = 0;
 
-	for (i = 0; i < ni->nsigs; i++) {
+	for (i = 0; i < t->nsigs; i++) {
 		if (sign_signature_parse(
-			ni->sigs[i], strlen(ni->sigs[i]), &sig) == -1 ||
+			t->sigs[i], strlen(t->sigs[i]), &sig) == -1 ||
 		    strcmp(sig.name, k->name) != 0)
 			continue;
-		if (!sign_verify(k, &sig, print->p, print->len))
+		if (!sign_verify(k, &sig, t->print->p, t->print->len))
 			return -1;
 		rc = 1;
 	}
@@ -209,14 +218,14 @@ signed_by(const struct narinfo *ni, const struct buf *print,
 
 /* By one of the n keys?  As signed_by, *bad is the key whose name is abused. */
 static int
-signed_by_any(const struct narinfo *ni, const struct buf *print,
-    const struct public_key *keys, size_t n, const char **bad)
+signed_by_any(const struct signed_text *t, const struct public_key *keys,
+    size_t n, const char **bad)
 {
 	size_t i;
 	int rc = 0;
 
 	for (i = 0; i < n; i++) {
-		switch (signed_by(ni, print, &keys[i])) {
+		switch (signed_by(t, &keys[i])) {
 		case 1:
 			rc = 1;
 			break;
@@ -280,29 +289,98 @@ name_known(const struct policy_ranks *r, const char *name)
 	return false;
 }
 
+static unsigned int
+rank_of(const struct policy_ranks *r, const struct buf *print, const char *text)
+{
+	const struct policy *p = r->policy;
+	struct signature sig;
+
+	if (buf_failed(print) ||
+	    sign_signature_parse(text, strlen(text), &sig) == -1)
+		return 0;
+	if (made_by(p->ours, p->nsecret, &sig, print))
+		return 3;
+	if (made_by(p->trusted, p->ntrusted, &sig, print))
+		return 2;
+	return made_by_words(r->token_keys, &sig, print) ? 1 : 0;
+}
+
+/* Could rank_of be more than 0?  Then it is worth the fingerprint. */
+static bool
+may_rank(const struct policy_ranks *r, const char *text)
+{
+	struct signature sig;
+
+	return sign_signature_parse(text, strlen(text), &sig) == 0 &&
+	    name_known(r, sig.name);
+}
+
 unsigned int
 policy_rank(const void *ranks, const struct narinfo *ni, const char *text)
 {
-	const struct policy_ranks *r = ranks;
-	const struct policy *p = r->policy;
 	struct buf print = BUF_INIT;
-	struct signature sig;
-	unsigned int rank = 0;
+	unsigned int rank;
 
-	if (sign_signature_parse(text, strlen(text), &sig) == -1 ||
-	    !name_known(r, sig.name))
+	if (!may_rank(ranks, text))
 		return 0;
 	narinfo_fingerprint(ni, &print);
-	if (buf_failed(&print))
-		rank = 0;
-	else if (made_by(p->ours, p->nsecret, &sig, &print))
-		rank = 3;
-	else if (made_by(p->trusted, p->ntrusted, &sig, &print))
-		rank = 2;
-	else if (made_by_words(r->token_keys, &sig, &print))
-		rank = 1;
+	rank = rank_of(ranks, &print, text);
 	buf_free(&print);
 	return rank;
+}
+
+unsigned int
+policy_rank_realisation(const struct policy_ranks *r,
+    const struct realisation *re, const char *text)
+{
+	struct buf print = BUF_INIT;
+	unsigned int rank;
+
+	if (!may_rank(r, text))
+		return 0;
+	realisation_fingerprint(re, &print);
+	rank = rank_of(r, &print, text);
+	buf_free(&print);
+	return rank;
+}
+
+/* May t get in?  free_of: it needs no signature.  0, or -1 with a sentence. */
+static int
+check(const struct policy *p, const struct signed_text *t,
+    const char *token_keys, bool free_of, char *err, size_t errsize)
+{
+	const char *bad = NULL, *s = token_keys;
+	struct public_key k;
+	size_t n;
+	int by_token = 0, trusted = 0;
+
+	if (buf_failed(t->print)) {
+		snprintf(err, errsize, "out of memory");
+		return -1;
+	}
+	for (; bad == NULL && (n = next_word(&s)) > 0; s += n)
+		if (sign_public_parse(s, n, &k) == 0 &&
+		    signed_by_any(t, &k, 1, &bad) == 1)
+			by_token = 1;
+	if (bad == NULL)
+		trusted = signed_by_any(t, p->trusted, p->ntrusted, &bad);
+	if (bad == NULL)
+		signed_by_any(t, p->ours, p->nsecret, &bad);
+	if (bad != NULL)
+		snprintf(err, errsize, "%s: the signature by %s is not over %s",
+		    t->field, bad, t->covers);
+	else if (token_keys[0] != '\0' && !by_token && !free_of)
+		snprintf(err, errsize,
+		    "%s: none by a key this token is bound "
+		    "to",
+		    t->field);
+	else if (token_keys[0] == '\0' && p->require && !trusted && !free_of)
+		snprintf(err, errsize,
+		    "%s: none by a key this cache trusts; %s", t->field,
+		    t->advice);
+	else
+		return 0;
+	return -1;
 }
 
 int
@@ -310,40 +388,31 @@ policy_check(const struct policy *p, const struct narinfo *ni,
     const char *token_keys, bool ca_good, char *err, size_t errsize)
 {
 	struct buf print = BUF_INIT;
-	const char *bad = NULL, *s = token_keys;
-	struct public_key k;
-	size_t n;
-	int by_token = 0, trusted = 0, rc = -1;
+	const struct signed_text t = { &print, ni->sigs, ni->nsigs, "Sig",
+		"this path, NarHash, NarSize and References",
+		"push with ?secret-key=FILE or sign with nix store sign" };
+	int rc;
 
 	narinfo_fingerprint(ni, &print);
-	if (buf_failed(&print)) {
-		snprintf(err, errsize, "out of memory");
-		goto out;
-	}
-	for (; bad == NULL && (n = next_word(&s)) > 0; s += n)
-		if (sign_public_parse(s, n, &k) == 0 &&
-		    signed_by_any(ni, &print, &k, 1, &bad) == 1)
-			by_token = 1;
-	if (bad == NULL)
-		trusted =
-		    signed_by_any(ni, &print, p->trusted, p->ntrusted, &bad);
-	if (bad == NULL)
-		signed_by_any(ni, &print, p->ours, p->nsecret, &bad);
-	if (bad != NULL)
-		snprintf(err, errsize,
-		    "Sig: the signature by %s is not over this path, NarHash, "
-		    "NarSize and References",
-		    bad);
-	else if (token_keys[0] != '\0' && !by_token && !ca_good)
-		snprintf(
-		    err, errsize, "Sig: none by a key this token is bound to");
-	else if (token_keys[0] == '\0' && p->require && !trusted && !ca_good)
-		snprintf(err, errsize,
-		    "Sig: none by a key this cache trusts; push with "
-		    "?secret-key=FILE or sign with nix store sign");
-	else
-		rc = 0;
-out:
+	rc = check(p, &t, token_keys, ca_good, err, errsize);
+	buf_free(&print);
+	return rc;
+}
+
+int
+policy_check_realisation(const struct policy *p, const struct realisation *re,
+    const char *token_keys, char *err, size_t errsize)
+{
+	struct buf print = BUF_INIT;
+	struct signed_text t = { .print = &print,
+		.field = "signatures",
+		.covers = "what this realisation says",
+		.advice = "build with secret-key-files in nix.conf" };
+	int rc;
+
+	t.sigs = realisation_sigs(re, &t.nsigs);
+	realisation_fingerprint(re, &print);
+	rc = check(p, &t, token_keys, false, err, errsize);
 	buf_free(&print);
 	return rc;
 }
@@ -354,13 +423,16 @@ policy_sign(const struct policy *p, struct narinfo *ni)
 	struct buf print = BUF_INIT, text = BUF_INIT;
 	const struct policy_ranks ranks = { p, "" };
 	const struct sig_rank rank = { policy_rank, &ranks };
+	struct signed_text t = { .print = &print };
 	struct signature sig;
 	size_t i;
 	int added = 0;
 
 	narinfo_fingerprint(ni, &print);
 	for (i = 0; i < p->nsecret && !buf_failed(&print); i++) {
-		if (signed_by(ni, &print, &p->ours[i]) == 1)
+		t.sigs = ni->sigs;
+		t.nsigs = ni->nsigs;
+		if (signed_by(&t, &p->ours[i]) == 1)
 			continue;
 		sign_make(&p->secret[i], print.p, print.len, &sig);
 		buf_clear(&text);

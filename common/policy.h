@@ -20,6 +20,7 @@
 
 #include "conf.h"
 #include "narinfo.h"
+#include "realisation.h"
 #include "sign.h"
 
 struct policy;
@@ -53,6 +54,14 @@ int policy_check(const struct policy *p, const struct narinfo *ni,
     const char *token_keys, bool ca_good, char *err, size_t errsize);
 
 /*
+ * The same for a realisation.  What it says can't be verified here, so nothing
+ * but a signature makes it fit.
+ */
+int policy_check_realisation(const struct policy *p,
+    const struct realisation *re, const char *token_keys, char *err,
+    size_t errsize);
+
+/*
  * Who made a signature, for narinfo_merge_sigs and its like: arg is a struct
  * policy_ranks.  A good signature by a secret key of ours is worth most, then
  * one by a trusted key, then by one of token_keys; a bad one nothing.
@@ -64,6 +73,10 @@ struct policy_ranks {
 
 unsigned int policy_rank(
     const void *ranks, const struct narinfo *ni, const char *sig);
+
+/* The same for a signature on a realisation. */
+unsigned int policy_rank_realisation(const struct policy_ranks *r,
+    const struct realisation *re, const char *sig);
 
 /*
  * Add our signature by each secret key that has none on ni: the number added,

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "narinfo.h"
 #include "policy.h"
+#include "realisation.h"
 #include "sign.h"
 
 #define CHUNK ((size_t)64 << 10)
@@ -56,6 +57,10 @@ body_limit(const struct put *u)
 		return NARINFO_MAX;
 	case KEY_CACHE_INFO:
 		return CACHE_INFO_MAX;
+	case KEY_REALISATION:
+	case KEY_BUILD_TRACE:
+		return c->max_meta_size < REALISATION_MAX ? c->max_meta_size
+							  : REALISATION_MAX;
 	default:
 		return c->max_meta_size;
 	}
@@ -747,11 +752,14 @@ of_another(struct put *u)
 	    known ? "that one or an admin's token" : "an admin's token");
 }
 
-/* A complete and right body becomes an asset. */
+/*
+ * Enter s, a complete and right body with digest d, as a, of which the caller
+ * has filled in key and what may be replaced.  -1: something else is there.
+ */
 static int
-enter_asset(struct put *u, struct spool *s, const struct digest *d)
+enter_new(
+    struct put *u, struct spool *s, const struct digest *d, struct asset_new *a)
 {
-	struct asset_new a = { .key = u->key.s };
 	char name[SPOOL_NAME_MAX + 1];
 	enum index_put put;
 	enum spool_rc rc;
@@ -761,27 +769,38 @@ enter_asset(struct put *u, struct spool *s, const struct digest *d)
 		return status;
 	if ((rc = spool_commit(s, name)) != SPOOL_OK)
 		return spool_status(u, rc);
-	a.size = spool_size(s);
-	a.sha256 = *d;
-	a.content_type = key_content_type(u->key.kind);
-	a.spool = name;
-	/* What no signature and no digest vouches for is whose it is. */
-	a.pusher = u->p->token.id;
-	a.keep =
-	    u->key.kind != KEY_NAR && (u->p->token.scopes & SCOPE_ADMIN) == 0;
-	audit(u, a.size);
-	if ((put = put_asset(u, &a)) == INDEX_ERROR)
+	a->size = spool_size(s);
+	a->sha256 = *d;
+	a->content_type = key_content_type(u->key.kind);
+	a->spool = name;
+	a->pusher = u->p->token.id;
+	audit(u, a->size);
+	if ((put = put_asset(u, a)) == INDEX_ERROR)
 		return fault(u);
 	if (put == INDEX_QUOTA)
 		return over_quota(u);
 	if (put == INDEX_CONFLICT)
-		return of_another(u);
+		return -1;
 	if (u->key.kind == KEY_NAR)
 		submit_nar(u, s);
 	/* Its narinfo may have come meanwhile. */
 	if (u->key.kind == KEY_LS)
 		own_listing(u);
-	return entered(u, put == INDEX_CREATED ? 201 : 200, a.size);
+	return entered(u, put == INDEX_CREATED ? 201 : 200, a->size);
+}
+
+/* A complete and right body becomes an asset. */
+static int
+enter_asset(struct put *u, struct spool *s, const struct digest *d)
+{
+	struct asset_new a = { .key = u->key.s };
+	int status;
+
+	/* What no signature and no digest vouches for is whose it is. */
+	a.keep =
+	    u->key.kind != KEY_NAR && (u->p->token.scopes & SCOPE_ADMIN) == 0;
+	status = enter_new(u, s, d, &a);
+	return status == -1 ? of_another(u) : status;
 }
 
 static int
@@ -855,7 +874,7 @@ has_listing(const struct put *u)
 	return rc;
 }
 
-/* Logs, listings, realisations, debug information: stored plain. */
+/* Logs, listings, debug information: stored plain. */
 static int
 put_plain(struct put *u, struct spool *s)
 {
@@ -1034,6 +1053,196 @@ out:
 	return status;
 }
 
+/* Realisations ------------------------------------------------------------- */
+
+/* The bytes of an object, where they can be opened: 1, 0 or -1. */
+static int
+read_asset(struct put *u, const struct asset_row *row, struct buf *text)
+{
+	struct asset_store *as = u->p->store;
+	int fd = -1, rc = -1;
+	char *room;
+
+	if (row->spool[0] != '\0')
+		fd = spool_read(u->p->spool, row->spool);
+	else if (as->ops->open != NULL)
+		fd = as->ops->open(as, row->key);
+	if (fd == -1)
+		return 0;
+	if (row->size > REALISATION_MAX)
+		rc = 1; /* no realisation */
+	else if ((room = buf_reserve(text, (size_t)row->size + 1)) != NULL &&
+	    file_read_full(fd, room, (size_t)row->size) == (ssize_t)row->size) {
+		text->len += (size_t)row->size;
+		buf_end(text);
+		rc = 1;
+	}
+	close(fd);
+	return rc;
+}
+
+/* What is here under the key. */
+struct there_is {
+	bool known;
+	struct digest digest;
+	struct realisation *re; /* NULL when it can't be read, or is none */
+	bool unreadable;
+};
+
+static int
+get_realisation(struct put *u, struct there_is *is)
+{
+	struct buf text = BUF_INIT;
+	struct asset_row row;
+	char err[256];
+	int rc;
+
+	memset(is, 0, sizeof(*is));
+	if ((rc = index_asset_get(u->p->index, u->p->cache, u->key.s, &row)) !=
+	    1)
+		return rc;
+	is->known = true;
+	is->digest = row.sha256;
+	rc = index_realisation_get(u->p->index, u->p->cache, u->key.s, &text);
+	/* From before realisations were read. */
+	if (rc == 0 && (rc = read_asset(u, &row, &text)) == 0)
+		is->unreadable = true;
+	index_asset_clear(&row);
+	if (rc == 1)
+		is->re = realisation_parse(
+		    buf_str(&text), text.len, &u->key, err, sizeof(err));
+	buf_free(&text);
+	return rc == -1 ? -1 : 0;
+}
+
+struct worth {
+	struct policy_ranks ranks;
+	const struct realisation *re;
+};
+
+static unsigned int
+worth(const void *arg, const char *sig)
+{
+	const struct worth *w = arg;
+
+	return policy_rank_realisation(&w->ranks, w->re, sig);
+}
+
+/*
+ * Make *re what is to be here: what there is already stays, with the good
+ * signatures of *re if they are over the same.  0, or the refusal's status.
+ */
+static int
+merge_realisation(struct put *u, struct there_is *is, struct realisation **re)
+{
+	const bool admin = (u->p->token.scopes & SCOPE_ADMIN) != 0;
+	struct worth w = { { u->p->acceptor->policy, u->p->token.keys },
+		is->re };
+	struct buf a = BUF_INIT, b = BUF_INIT;
+	int rc = 0;
+
+	if (admin &&
+	    (is->re == NULL ||
+		strcmp(realisation_path(is->re), realisation_path(*re)) != 0))
+		return 0;
+	if (is->unreadable)
+		return reply_text(u->r, 409,
+		    "%s: it is here already, and what it says can't be read "
+		    "back from the asset store: an admin's token can replace "
+		    "it",
+		    u->key.s);
+	if (is->re == NULL) /* it never was one */
+		return 0;
+	if (strcmp(realisation_path(is->re), realisation_path(*re)) != 0)
+		return reply_text(u->r, 409,
+		    "%s: it is here as %s: what an output is can't change "
+		    "(an admin's token can replace it)",
+		    u->key.s, realisation_path(is->re));
+	realisation_fingerprint(is->re, &a);
+	realisation_fingerprint(*re, &b);
+	if (strcmp(buf_str(&a), buf_str(&b)) == 0)
+		rc = realisation_merge_sigs(is->re, *re, worth, &w);
+	buf_free(&a);
+	buf_free(&b);
+	if (rc == -1)
+		return fault(u);
+	realisation_free(*re);
+	*re = is->re; /* the caller's now */
+	is->re = NULL;
+	return 0;
+}
+
+/* Enter what *re is with what there is; -1 when that has changed meanwhile. */
+static int
+enter_realisation(struct put *u, struct realisation **re)
+{
+	static const struct digest none; /* no bytes have it */
+	struct buf text = BUF_INIT_MAX(REALISATION_MAX);
+	struct asset_new a = { .key = u->key.s, .over = &none };
+	struct spool *s = NULL;
+	struct there_is is;
+	struct digest d;
+	int status;
+
+	if (get_realisation(u, &is) == -1) {
+		status = fault(u);
+		goto out;
+	}
+	if (is.known) {
+		a.over = &is.digest;
+		if ((status = merge_realisation(u, &is, re)) != 0)
+			goto out;
+	}
+	realisation_print(*re, &text);
+	if (buf_failed(&text)) {
+		status = fault(u);
+		goto out;
+	}
+	a.text = text.p;
+	if ((status = spool_status(
+		 u, spool_new(u->p->spool, REALISATION_MAX, &s))) != 0 ||
+	    (status = spool_status(u, spool_write(s, text.p, text.len))) != 0)
+		goto out;
+	spool_digest(s, &d);
+	status = enter_new(u, s, &d, &a);
+out:
+	realisation_free(is.re);
+	spool_free(s);
+	buf_free(&text);
+	return status;
+}
+
+/* It belongs to its key, is signed where that is asked for, and stays. */
+static int
+put_realisation(struct put *u, struct spool *s)
+{
+	struct buf text = BUF_INIT_MAX(REALISATION_MAX);
+	struct realisation *re = NULL;
+	char err[512];
+	int status, tries;
+
+	if ((status = decode_body(
+		 u, s, body_limit(u), SPOOL_LIMIT, sink_buf, &text)) != 0)
+		goto out;
+	re = realisation_parse(
+	    buf_str(&text), text.len, &u->key, err, sizeof(err));
+	if (re == NULL ||
+	    policy_check_realisation(u->p->acceptor->policy, re,
+		u->p->token.keys, err, sizeof(err)) == -1) {
+		status = reply_text(u->r, 400, "%s: %s", u->key.s, err);
+		goto out;
+	}
+	/* Others may enter theirs at the same time. */
+	for (status = -1, tries = 0; status == -1 && tries < 5; tries++)
+		status = enter_realisation(u, &re);
+	if (status == -1)
+		status = fault(u);
+out:
+	realisation_free(re);
+	buf_free(&text);
+	return status;
+}
+
 /* The value of "StoreDir: " in text, NULL when there is none; cuts text. */
 static char *
 store_dir_line(char *text)
@@ -1148,6 +1357,10 @@ put_body(struct put *u)
 			break;
 		case KEY_CACHE_INFO:
 			status = put_cache_info(u, s);
+			break;
+		case KEY_REALISATION:
+		case KEY_BUILD_TRACE:
+			status = put_realisation(u, s);
 			break;
 		default:
 			status = put_plain(u, s);

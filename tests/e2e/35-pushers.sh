@@ -191,8 +191,6 @@ tmpnix token add bound --push --key "$(cat "$W/bound.pk")" >"$W/bound.netrc" \
     2>&1
 tmpnix token add other --push >"$W/other.netrc" 2>&1
 tmpnix token add root --admin >"$W/root.netrc" 2>&1
-real=sha256:$(head -c 32 /dev/zero | sha256sum | cut -c 1-64)
-trace=build-trace-v2/$hash-x.drv/out.doi
 debug=debuginfo/$(printf x | sha1sum | cut -c 1-40).debug
 log=log/$hash-x.drv
 for n in 1 2 3 4; do
@@ -204,7 +202,7 @@ here() {
 	[ "$(curl -q -s "$U/cache/$1")" = "$2" ]
 }
 no_hash=$(printf '%032d' 8)
-for k in "realisations/$real!out.doi" "$trace" "$debug" "$log" "$no_hash.ls"; do
+for k in "$debug" "$log" "$no_hash.ls"; do
 	as all
 	put "$k" "$W/theirs-1"
 	is "the owner's ${k%%/*}" "$code" 201
@@ -275,6 +273,175 @@ settle
 ok "puts the server's own in its place" until_true 20 ours
 ok "in the store too" grep -q '"type":"regular"' "$S/store/$hash.ls"
 innocent objects
+
+# Realisations --------------------------------------------------------------------
+id=sha256:$(printf x | sha256sum | cut -c 1-64)!out
+trace=build-trace-v2/$hash-x.drv/out.doi
+real=realisations/$id.doi
+# says KIND PATH [SIGNATURE]: $W/says is an object that says so, $W/text what is
+# signed of it.
+says() {
+	says_path=$hash-$2
+	case $1 in
+	real)
+		says_text='{"dependentRealisations":{},"id":"%s","outPath":"%s"'
+		# shellcheck disable=SC2059
+		says_text=$(printf "$says_text" "$id" "$says_path")
+		printf '%s}' "$says_text" >"$W/text"
+		printf '%s,"signatures":[%s]}' "$says_text" \
+		    "${3:+\"$3\"}" >"$W/says"
+		;;
+	trace)
+		printf '{"key":{"drvPath":"%s","outputName":"out"},"value":{"outPath":"%s"}}' \
+		    "$hash-x.drv" "$says_path" >"$W/text"
+		printf '{"outPath":"%s","signatures":[%s]}' "$says_path" \
+		    "${3:+{\"keyName\":\"${3%%:*}\",\"sig\":\"${3#*:}\"\}}" |
+		    sed 's/\\}/}/' >"$W/says"
+		;;
+	esac
+}
+# signature KEY-FILE: of $W/text.
+signature() {
+	{
+		printf '\060\056\002\001\000\060\005\006\003\053\145\160\004\042\004\040'
+		sed 's/.*://' "$1" | base64 -d | head -c 32
+	} >"$W/seed.der"
+	openssl pkeyutl -sign -rawin -keyform DER -inkey "$W/seed.der" \
+	    -in "$W/text" -out "$W/signature" 2>"$W/openssl.log" ||
+	    stop "openssl: $(cat "$W/openssl.log")"
+	printf '%s:%s' "$(sed 's/:.*//' "$1")" "$(base64 -w 0 "$W/signature")"
+}
+# sigs_of KEY: the names of the signatures that readers get.
+sigs_of() {
+	curl -q -s "$U/cache/$1" | grep -oE '(bound|trusted|nobody)-1' | sort |
+	    tr '\n' ' '
+}
+for n in trusted nobody; do
+	nix-store --generate-binary-cache-key $n-1 "$W/$n.sk" "$W/$n.pk"
+done
+upload_restart trusted_public_keys "$(cat "$W/trusted.pk")"
+for kind in real trace; do
+	case $kind in
+	real) k=$real ;;
+	trace) k=$trace ;;
+	esac
+	echo 'of another' >"$W/says"
+	put "$k" "$W/says"
+	is "$kind: no JSON" "$code" 400
+	ok "is told what is wrong" grep -q 'it is not JSON' "$W/body"
+	says $kind a
+	head -c 1100000 /dev/zero | tr '\0' ' ' >>"$W/says"
+	put "$k" "$W/says"
+	is "$kind: more than a megabyte" "$code" 413
+	zstd -qf "$W/says" -o "$W/says.zst"
+	put "$k" "$W/says.zst" -H 'Content-Encoding: zstd'
+	is "$kind: more than a megabyte, compressed" "$code" 413
+	says $kind a
+	as bound
+	put "$k" "$W/says"
+	is "$kind: a bound token's without its signature" "$code" 400
+	says $kind a "$(says $kind b && signature "$W/bound.sk")"
+	put "$k" "$W/says"
+	is "$kind: with a signature over something else" "$code" 400
+	as all
+	says $kind a "$(says $kind b && signature "$W/trusted.sk")"
+	put "$k" "$W/says"
+	is "$kind: with such a one by a key that is trusted" "$code" 400
+	is "none of it is here" "$(status "$U/cache/$k")" 404
+	says $kind a
+	put "$k" "$W/says"
+	is "$kind: the first" "$code" 201
+	put "$k" "$W/says"
+	is "the same again" "$code" 200
+	ok "is as it was sent" here "$k" "$(cat "$W/says")"
+	says $kind b
+	put "$k" "$W/says"
+	is "another path, by the owner" "$code" 409
+	ok "is told which one is here" grep -q "$hash-a" "$W/body"
+	as bound
+	says $kind b "$(says $kind b && signature "$W/bound.sk")"
+	put "$k" "$W/says"
+	is "another path, signed by a bound token" "$code" 409
+	says $kind a "$(says $kind a && signature "$W/bound.sk")"
+	put "$k" "$W/says"
+	is "a bound token's signature" "$code" 200
+	as all
+	says $kind a "$(says $kind a && signature "$W/nobody.sk")"
+	put "$k" "$W/says"
+	is "a signature by nobody known" "$code" 200
+	says $kind a "$(says $kind a && signature "$W/trusted.sk")"
+	put "$k" "$W/says"
+	is "a signature by a key that is trusted" "$code" 200
+	says $kind a
+	put "$k" "$W/says"
+	is "none" "$code" 200
+	settle
+	merged() {
+		[ "$(sigs_of "$k")" = 'bound-1 trusted-1 ' ]
+	}
+	ok "readers get those of keys that are known" until_true 20 merged
+done
+# Nobody knows what these say: they were taken before realisations were read.
+old="realisations/sha256:$(printf y | sha256sum | cut -c 1-64)!out.doi"
+says real a
+sed "s/$id/${old#*/}/; s/\.doi//" "$W/says" >"$W/said"
+put "$old" "$W/said"
+is "one of before" "$code" 201
+settle
+sql 'DELETE FROM realisation'
+sed "s/$hash-a/$hash-b/" "$W/said" >"$W/says"
+put "$old" "$W/says"
+is "another path" "$code" 409
+sed 's/}$/ }/' "$W/said" >"$W/says"
+put "$old" "$W/says"
+is "the same, in other words" "$code" 200
+as root
+sed "s/$hash-a/$hash-b/" "$W/said" >"$W/says"
+put "$old" "$W/says"
+is "another path, by an admin" "$code" 200
+settle
+admins() {
+	here "$old" "$(cat "$W/says")"
+}
+ok "is what readers get" until_true 20 admins
+
+# With a real Nix, which signs them when it builds.
+as all
+upload_restart require_signature yes
+cat >"$W/ca.nix" <<EOT
+let ca = name: text: derivation { inherit name; system = builtins.currentSystem;
+    builder = "/bin/sh"; __contentAddressed = true;
+    outputHashMode = "recursive"; outputHashAlgo = "sha256";
+    args = [ "-c" "echo \${text} >\$out" ]; };
+in rec { dep = ca "dep" "x"; top = ca "top" "\${dep}"; }
+EOT
+rebuilt() {
+	chmod -R u+w "$client/store"
+	rm -rf "${client:?}/var" "${client:?}/store" "${client:?}/home/cache"
+	mkdir -p "$client/store" "$client/var/log"
+}
+rebuilt
+ok "a build by Nix" nx "$client" nix-build --no-out-link "$W/ca.nix" -A top
+ok "without a signature its realisation is refused" not \
+    nx "$client" nix copy --to "$U/cache" -f "$W/ca.nix" top
+ok "which it is told" grep -q 'none by a key this cache trusts' "$W/ok.out"
+rebuilt
+echo "secret-key-files = $W/trusted.sk" >>"$client/conf/nix.conf"
+ok "a build by Nix, signed" nx "$client" nix-build --no-out-link "$W/ca.nix" \
+    -A top
+top=$(tail -n 1 "$W/ok.out")
+ok "is taken" nx "$client" nix copy --to "$U/cache" -f "$W/ca.nix" top
+ok "again too" nx "$client" nix copy --to "$U/cache" -f "$W/ca.nix" top
+settle
+rebuilt
+ok "another Nix has it from the cache" nx "$client" nix-build -j 0 \
+    --no-out-link "$W/ca.nix" -A top --option substituters "$U/cache" \
+    --option trusted-public-keys "$(cat "$W/trusted.pk")"
+is "and it is the same" "$(tail -n 1 "$W/ok.out")" "$top"
+rebuilt
+sed -i '/^secret-key-files/d' "$client/conf/nix.conf"
+upload_restart require_signature no
+innocent realisations
 
 # Types -------------------------------------------------------------------------
 settle

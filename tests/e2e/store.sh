@@ -226,15 +226,22 @@ odd_keys() {
 	printf 'a log\n' >"$W/log.txt"
 	h=0123456789abcdfghijklmnpqrsvwxyz
 	x=0123456789abcdef0123456789abcdef
+	id="sha256:$x$x!out"
+	printf '{"dependentRealisations":{},"id":"%s","outPath":"%s","signatures":[]}' \
+	    "$id" "$h-x" >"$W/realisation"
 	for k in "log/$h-a+b_c.drv" "log/$h-a?b=c.drv" \
-	    "realisations/sha256:$x$x!out.doi" \
+	    "realisations/$id.doi" \
 	    "debuginfo/0123456789abcdef0123456789abcdef01234567.debug" "$h.ls"; do
-		put "$k" "$W/log.txt"
+		f=$W/log.txt
+		case $k in
+		realisations/*) f=$W/realisation ;;
+		esac
+		put "$k" "$f"
 		is "PUT $k" "$code" 201
 		relay_wait
 		is "is stored" "$(state "$k")" stored
 		curl -q -s -L "$U/cache/$k" >"$W/back"
-		ok "and comes back" cmp "$W/log.txt" "$W/back"
+		ok "and comes back" cmp "$f" "$W/back"
 		is "and is there for a HEAD" "$(status -L -I "$U/cache/$k")" 200
 	done
 }

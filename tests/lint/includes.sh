@@ -19,7 +19,7 @@ db policy proc http listen client live
 conf
 ca
 verify
-narinfo decode derivation nar refscan
+narinfo realisation decode derivation nar refscan
 key
 storepath sign attrpath query text netaddr
 hash privileges
@@ -40,7 +40,7 @@ archive*.h	common/bundle.c common/decode.c tests/*
 brotli/*	common/decode.c tests/*
 curl/*	common/http.c
 expat.h	common/asset_listing.c
-jansson.h	cgi/drv.c tools/fsck.c tools/token.c common/asset_policy.c
+jansson.h	cgi/drv.c tools/fsck.c tools/token.c common/asset_policy.c common/realisation.c tests/*
 lzma.h	common/decode.c
 '
 

@@ -45,6 +45,7 @@ static const struct {
 	{ ST_NAR_ORPHAN, "SCAN nar",
 	    "`tmpnix fsck --repair`, when it found"
 	    " one" },
+	{ ST_REALISATION_ORPHAN, "SCAN realisation", "the same" },
 	{ ST_REFERENCE_ORPHAN, "SCAN reference", "the same" },
 	{ ST_FINDING_PUT, "SCAN finding", "INDEX_FINDINGS_MAX at most" },
 	{ ST_FINDING_EACH, "SCAN finding", "the same" },

@@ -262,6 +262,24 @@ add_denied(const struct asset_s3 *s3, const struct credentials *c, int status,
 		    s3->conf->s3_credentials_file);
 }
 
+/* Errors that come with 400 but are not for good. */
+static bool
+may_pass(const char *code)
+{
+	static const char *const codes[] = {
+		"RequestTimeout", /* AWS's way to say 408 */
+		"SlowDown",
+		"XAmzContentSHA256Mismatch", /* a body changed on its way */
+		"BadDigest",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strcmp(code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
 /* The refusal of a request: temporary, or for good. */
 static enum asset_rc
 refused(const struct asset_s3 *s3, const struct http_answer *a,
@@ -278,10 +296,7 @@ refused(const struct asset_s3 *s3, const struct http_answer *a,
 	add_denied(s3, c, a->status, code, why);
 	if (src != NULL && src->receipt != NULL)
 		src->receipt->retry_after = a->retry_after;
-	/* 400 RequestTimeout is AWS's way to say 408. */
-	if (asset_status_temporary(a->status) ||
-	    strcmp(code, "RequestTimeout") == 0 ||
-	    strcmp(code, "SlowDown") == 0)
+	if (asset_status_temporary(a->status) || may_pass(code))
 		return ASSET_RETRY;
 	return ASSET_REFUSED;
 }

@@ -75,6 +75,7 @@ lie "2xx, then forgotten at every try" "$WAITING" "status 40[34]" "upload* lie"
 lie "half of it" "$WAITING" "bytes instead of" "upload truncate"
 lie "another length" "$WAITING" "instead of" "s3 size"
 lie "another ETag" "$WAITING" "ETag" "s3* etag"
+lie "a byte is changed on its way" "$WAITING" "ContentSHA256" "upload flip"
 lie "400 RequestTimeout" "$WAITING" "RequestTimeout" \
     "upload error 400,RequestTimeout"
 lie "400 of another kind" failed "MalformedXML" \

@@ -603,7 +603,7 @@ static struct fake {
 	bool hold; /* puts wait until it is false */
 	bool slow; /* each put takes a little */
 	int holding;
-	int flushes, confirms;
+	int flushes, confirms, interrupts;
 	char keys[16][KEY_MAX + 1];
 	char bytes[16][512];
 	int n;
@@ -690,11 +690,33 @@ fake_confirm(struct asset_store *as, const struct asset_source *src,
 	return rc;
 }
 
+/* What stands still goes on, as a transfer that is cut. */
+static void
+fake_interrupt(struct asset_store *as)
+{
+	struct fake *f = (struct fake *)as;
+
+	pthread_mutex_lock(&f->mutex);
+	f->interrupts++;
+	f->hold = false;
+	f->put = ASSET_RETRY;
+	f->nput = 1;
+	pthread_cond_broadcast(&f->cond);
+	pthread_mutex_unlock(&f->mutex);
+}
+
 static const struct asset_ops fake_single = {
 	.name = "fake",
 	.batch = 1,
 	.put = fake_put,
 	.confirm = fake_confirm,
+};
+static const struct asset_ops fake_standing = {
+	.name = "fake",
+	.batch = 1,
+	.put = fake_put,
+	.confirm = fake_confirm,
+	.interrupt = fake_interrupt,
 };
 static const struct asset_ops fake_batches = {
 	.name = "fake",
@@ -974,6 +996,50 @@ START_TEST(claim_lost_while_under_way)
 }
 END_TEST
 
+/* However long an upload takes: what is told of another has it renewed. */
+START_TEST(claims_are_renewed)
+{
+	const int64_t now = (int64_t)time(NULL);
+	const int64_t until = milliseconds() + PATIENCE_MS;
+
+	conf.relay_workers = 2;
+	fake.hold = true;
+	put(LOG_X, "x");
+	start(&fake.store);
+	wait_for_put(1);
+	/* Renewed twice in its time, at least. */
+	ck_assert_int_ge(ask("SELECT lease FROM asset"), now + 2 * 30);
+	/* Most of it is over. */
+	ask("UPDATE asset SET lease = unixepoch() + 40");
+	put(LOG_Y, "y");
+	spool_remove(sd, get(LOG_Y).spool);
+	relay_wake(re);
+	wait_for(ASSET_FAILED, 1);
+	while (ask("SELECT lease FROM asset WHERE state = 'relaying'") <
+	    now + 2 * 30) {
+		ck_assert_msg(milliseconds() < until, "it is not renewed");
+		pause_a_little();
+	}
+	hold(false);
+	wait_for(ASSET_STORED, 1);
+}
+END_TEST
+
+START_TEST(stop_cuts_what_stands_still)
+{
+	fake.store.ops = &fake_standing;
+	fake.hold = true;
+	put(LOG_X, "x");
+	start(&fake.store);
+	wait_for_put(1);
+	stop();
+	ck_assert_int_eq(fake.interrupts, 1);
+	ck_assert_int_eq(get(LOG_X).state, ASSET_SPOOLED);
+	ck_assert_int_eq(ask("SELECT lease FROM asset"), 0);
+	ck_assert_int_eq(ask("SELECT owner IS NULL FROM asset"), 1);
+}
+END_TEST
+
 static void *
 stopper(void *arg)
 {
@@ -1077,6 +1143,8 @@ main(void)
 	tcase_add_test(fakes, nars_before_narinfos_before_referrers);
 	tcase_add_test(fakes, replaced_while_under_way_is_carried_again);
 	tcase_add_test(fakes, claim_lost_while_under_way);
+	tcase_add_test(fakes, claims_are_renewed);
+	tcase_add_test(fakes, stop_cuts_what_stands_still);
 	tcase_add_test(fakes, stop_finishes_what_is_under_way);
 	tcase_add_test(fakes, stop_while_idle_is_at_once);
 	suite_add_tcase(s, fakes);

@@ -379,6 +379,21 @@ START_TEST(secret_must_be_a_file)
 }
 END_TEST
 
+/* Whoever owns it can read it and change it. */
+START_TEST(secret_of_another_user)
+{
+	struct buf b = BUF_INIT;
+
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(file_create(dir, "s", "secret", 6, 0600), 0);
+	ck_assert_int_eq(chown("s", 65534, 65534), 0);
+	ck_assert_int_eq(file_read_secret("s", 6, &b), -1);
+	ck_assert_int_eq(errno, EPERM);
+	buf_free(&b);
+}
+END_TEST
+
 static void
 add(Suite *s, const char *name, const TTest *test, size_t n)
 {
@@ -427,5 +442,6 @@ main(void)
 	add(s, "lock", lock_one_of_some, 1);
 	add(s, "secret mode", secret_modes, nitems(secret_rows));
 	add(s, "secret file", secret_must_be_a_file, 1);
+	add(s, "another's secret", secret_of_another_user, 1);
 	return unit_main(s);
 }

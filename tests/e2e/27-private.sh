@@ -201,6 +201,24 @@ if [ "$WEB" = nginx ]; then
 		! kill -0 "$s" 2>/dev/null || left=$((left + 1))
 	done
 	ok "while $left refusals are still on their way" test "$left" -gt 30
+	# Those of pushes too.
+	for i in 1 2 3 4 5 6; do
+		status -u ":wrong$i" -X PUT -H 'Content-Length: 0' \
+		    "$U/cache/nix-cache-info" >/dev/null &
+		slow="$slow $!"
+	done
+	until_true 60 sh -c "[ \"\$(grep -c 'authentication failure from' \
+	    '$W/log/upload.log')\" -ge 6 ]" || fail "six pushes are refused"
+	curl -q -s -m 120 -o /dev/null -u ":slow" -T "$W/netrc" \
+	    "$U/cache/nix-cache-info" &
+	pid=$!
+	slow="$slow $pid"
+	until_true 60 sh -c "[ \"\$(grep -c 'authentication failure from' \
+	    '$W/log/upload.log')\" -ge 7 ]" || fail "another is refused"
+	printf 'Priority: 1\n' >"$W/no-store-dir"
+	put nix-cache-info "$W/no-store-dir"
+	is "a good push is answered" "$code" 200
+	ok "while a refused one is still on its way" kill -0 "$pid"
 else
 	# A configuration alone says there how fast an answer is sent.
 	echo "$WEB knows no trickling refusals"

@@ -220,6 +220,17 @@ ask p other-20
 is "an empty NAR is made again" "$code" 200
 ok "its bytes are there" test -s "$f"
 
+# One without our signature too: it came from elsewhere.
+ask p other-21
+bad=$(sed 's|.*/||; s|-.*||' "$W/body")
+sql "DELETE FROM reference WHERE cache = 'drv' AND hash_part = '$bad'"
+sql "DELETE FROM path WHERE cache = 'drv' AND hash_part = '$bad'"
+sed -i '/^Sig: /d' "$S/drvs/$bad.narinfo"
+ask p other-21
+is "an unsigned narinfo is made again" "$code" 200
+req "$U/drv/$bad.narinfo"
+says "with its signature" 200 "^Sig: .*-drv-1:"
+
 # Bad input -------------------------------------------------------------------
 for a in '' . .. a..b 'a;id' 'a|id' 'a%20b' 'a%0ab' 'a%0d%0ab' '$(id)' \
     '%60id%60' "'a'" '%22a' 'a%22' '%22%22' '%22a%20b%22' '%22$%7ba%7d%22' \

@@ -2,7 +2,7 @@
 # The whole walk: tmpnix-build asks for a derivation, fetches it signed, builds
 # it with the cache as substituter; the hook pushes what was built; another
 # builder builds nothing.
-# shellcheck disable=SC1091,SC2046,SC2086,SC2154
+# shellcheck disable=SC1091,SC2016,SC2046,SC2086,SC2154
 . "$(dirname "$0")/lib.sh"
 
 STORE=$W/store
@@ -214,6 +214,37 @@ tb 3 --url "$U" failing
 ok "it says why" grep -q 'this package fails to evaluate' "$W/err"
 is "and nothing on standard output" "$(wc -c <"$W/out")" 0
 tb 3 --url "$U" 'a;b'
+# An answer that is no derivation's name.
+for answer in '/nix/store/00000000000000000000000000000000-a;touch pwned.drv' \
+    '/nix/store/00000000000000000000000000000000-$(touch pwned).drv' \
+    '/nix/store/00000000000000000000000000000000-a b.drv' \
+    '/nix/store/0000000000000000000000000000000-a.drv' \
+    '/nix/store/00000000000000000000000000000000-a' ''; do
+	rm -f "$W/liar"
+	perl -MIO::Socket::INET -e '
+		my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1",
+		    Listen => 1) or exit 2;
+		open(my $p, ">", "$ARGV[0].new");
+		print $p $l->sockport;
+		close $p;
+		rename "$ARGV[0].new", $ARGV[0];
+		while (my $c = $l->accept) {
+			while (<$c>) { last if /^\r?$/ }
+			print $c "HTTP/1.1 200 OK\r\nConnection: close\r\n" .
+			    "Content-Length: " . length("$ARGV[1]\n") .
+			    "\r\n\r\n$ARGV[1]\n";
+		}' "$W/liar" "$answer" &
+	liar=$!
+	other_pids="$other_pids $liar"
+	until_true 20 test -s "$W/liar" || stop "no listener"
+	tb 3 --url "http://127.0.0.1:$(cat "$W/liar")" low
+	ok "an answer \"$answer\": is not taken" grep -q \
+	    'did not answer with a derivation' "$W/err"
+	kill "$liar"
+	wait "$liar" 2>/dev/null
+	other_pids=${other_pids% "$liar"}
+done
+is "nothing of it was run" "$(find "$W/here" "$W/tmp" -name 'pwned*')" ''
 tb 3 --url "$U" -f nosuch low
 ok "it says which there are" grep -q 'no file nosuch here: there is p$' "$W/err"
 TMPNIX_NETRC=$W/nosuch tb 2 --url "$U" low

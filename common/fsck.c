@@ -288,6 +288,13 @@ out:
 	return good;
 }
 
+static int
+unmark(struct fsck *c, const struct index_check_path *p)
+{
+	return index_spoiled_note(c->ix, c->cache, p->hash_part.s, 0) == 0 ? 1
+									   : -1;
+}
+
 static void
 fsck_path(struct fsck *c, const struct index_check_path *p)
 {
@@ -296,6 +303,12 @@ fsck_path(struct fsck *c, const struct index_check_path *p)
 	snprintf(key, sizeof(key), "%s.narinfo", p->hash_part.s);
 	if (!fsck_text(c, p, key))
 		return;
+	/* A disk or memory that failed once; or somebody mended it. */
+	if (p->spoiled != 0)
+		fsck_found(c,
+		    c->repair ? fsck_mended(c, unmark(c, p)) : FSCK_OPEN,
+		    "narinfo-mark", key,
+		    "a reader found its text spoiled once, but it is whole");
 	if (p->missing != 0 && p->stored) {
 		if (c->repair)
 			fsck_hide(c, p->nar_key);

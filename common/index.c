@@ -365,7 +365,22 @@ index_asset_put(struct index *ix, const char *cache, const struct asset_new *a,
 	return finish(ix, put);
 }
 
-/* The narinfo a path has, NULL when there is none; *rc -1 on failure. */
+bool
+index_text_whole(sqlite3_stmt *st, int at, const void *text, size_t size)
+{
+	struct digest noted, now;
+
+	if (sqlite3_column_type(st, at) == SQLITE_NULL)
+		return false;
+	index_column_digest(st, at, &noted);
+	hash_sha256(text, size, &now);
+	return digest_equal(&noted, &now);
+}
+
+/*
+ * The narinfo a path has; NULL and *rc 0 when there is none, INDEX_SPOILED when
+ * its text is not what was written, -1 on failure.
+ */
 static struct narinfo *
 path_get(struct index *ix, const char *cache, const struct hash_part *hp,
     const char *store_dir, int *rc)
@@ -517,6 +532,86 @@ out:
 	return rc;
 }
 
+/* Are the references of ni those that the path has?  1, 0 or -1. */
+static int
+same_references(struct index *ix, const char *cache, const struct narinfo *ni)
+{
+	sqlite3_stmt *st;
+	size_t i = 0;
+	char ref[HASH_PART_LEN + 1];
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CHECK_REFERENCE)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, ni->hash_part.s);
+	/* Both are sorted: base names begin with their hash parts. */
+	while ((rc = db_step(ix->db, st)) == 1) {
+		index_column_text(st, 0, ref, sizeof(ref));
+		if (i == ni->nreferences ||
+		    strncmp(ni->references[i], ref, HASH_PART_LEN) != 0)
+			break;
+		i++;
+	}
+	index_done(st);
+	return rc == -1 ? -1 : rc == 0 && i == ni->nreferences;
+}
+
+/* The row of path as ni has it, if it means the same: 1, 0 or -1. */
+static int
+path_heal(struct index *ix, const char *cache, const struct narinfo *ni,
+    const char *text)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_PATH_HEAL)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, ni->hash_part.s);
+	index_bind_text(st, 3, text);
+	index_bind_text(st, 4, ni->nar.s);
+	sqlite3_bind_int64(st, 5, (int64_t)ni->file_size);
+	index_bind_text(st, 6, ni->deriver);
+	index_bind_text(st, 7, ni->ca);
+	index_bind_text(st, 8, ni->store_path);
+	index_bind_digest(st, 9, &ni->nar_hash);
+	sqlite3_bind_int64(st, 10, (int64_t)ni->nar_size);
+	return index_run(ix, st) == -1 ? -1 : db_changes(ix->db) == 1;
+}
+
+/*
+ * A path whose text is spoiled: what was checked just now takes its place.  Of
+ * the old one nothing is kept, no signature either, but what the columns say.
+ */
+static enum index_put
+narinfo_heal(
+    struct index *ix, const char *cache, const struct narinfo *ni, int64_t now)
+{
+	struct buf text = BUF_INIT;
+	char key[KEY_MAX + 1];
+	struct asset_new a;
+	enum index_put put = INDEX_ERROR;
+	int rc;
+
+	if ((rc = same_references(ix, cache, ni)) != 1)
+		return rc == 0 ? INDEX_CONFLICT : INDEX_ERROR;
+	narinfo_print(ni, &text);
+	if (buf_failed(&text))
+		goto out;
+	narinfo_asset(ni, &text, key, &a);
+	if ((rc = path_heal(ix, cache, ni, text.p)) == 0)
+		put = INDEX_CONFLICT;
+	if (rc != 1 || asset_replace(ix, cache, &a, now) == -1)
+		goto out;
+	if (db_changes(ix->db) == 1 ||
+	    asset_insert(ix, cache, &a, ni->hash_part.s, now) == 0)
+		put = INDEX_REPLACED;
+	log_warnx("index: %s: its text was spoiled: replaced", key);
+out:
+	buf_free(&text);
+	return put;
+}
+
 /* index_narinfo_put inside its transaction. */
 static enum index_put
 narinfo_put(struct index *ix, const char *cache, struct narinfo *ni,
@@ -542,8 +637,9 @@ narinfo_put(struct index *ix, const char *cache, struct narinfo *ni,
 	old = path_get(ix, cache, &ni->hash_part, store_dir, &rc);
 	if (rc == -1)
 		return INDEX_ERROR;
-	put = old == NULL ? narinfo_create(ix, cache, ni, now)
-			  : narinfo_update(ix, cache, old, ni, rank, now);
+	put = rc == 0 ? narinfo_create(ix, cache, ni, now)
+	    : rc == 1 ? narinfo_update(ix, cache, old, ni, rank, now)
+		      : narinfo_heal(ix, cache, ni, now);
 	narinfo_free(old);
 	return put;
 }
@@ -582,9 +678,38 @@ index_narinfo_get(struct index *ix, const char *cache, const char *hash_part,
 			*size = n;
 		if (s == NULL || (text != NULL && buf_failed(text)))
 			rc = -1;
+		else if (text != NULL && !index_text_whole(st, 1, s, n))
+			rc = INDEX_SPOILED;
 	}
 	index_done(st);
 	return rc;
+}
+
+int
+index_spoiled_note(
+    struct index *ix, const char *cache, const char *hash_part, int64_t now)
+{
+	char key[KEY_MAX + 1];
+	bool noted = false;
+	sqlite3_stmt *st;
+	int rc;
+
+	snprintf(key, sizeof(key), "%s.narinfo", hash_part);
+	if ((st = index_stmt(ix, ST_SPOILED_GET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	if ((rc = db_step(ix->db, st)) == 1)
+		noted = sqlite3_column_int64(st, 0) != 0;
+	index_done(st);
+	if (rc != 1 || noted == (now != 0))
+		return rc == -1 ? -1 : 0;
+	if ((st = index_stmt(ix, ST_SPOILED_SET)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	index_bind_text(st, 2, key);
+	sqlite3_bind_int64(st, 3, now);
+	return index_run(ix, st);
 }
 
 /* A fact about the whole index, appended to value: 1, or 0 without one. */
@@ -744,6 +869,12 @@ take_missing(sqlite3_stmt *st, struct index_status *stat)
 }
 
 static void
+take_spoiled(sqlite3_stmt *st, struct index_status *stat)
+{
+	stat->spoiled = (uint64_t)sqlite3_column_int64(st, 0);
+}
+
+static void
 take_oldest(sqlite3_stmt *st, struct index_status *stat)
 {
 	stat->oldest = sqlite3_column_int64(st, 0);
@@ -765,6 +896,7 @@ index_status(struct index *ix, const char *cache, struct index_status *stat)
 	    status_row(ix, cache, ST_STATUS_UNSIGNED, take_unsigned, stat) ==
 		-1 ||
 	    status_row(ix, cache, ST_LOST_COUNT, take_missing, stat) == -1 ||
+	    status_row(ix, cache, ST_SPOILED_COUNT, take_spoiled, stat) == -1 ||
 	    status_row(ix, cache, ST_STATUS_OLDEST, take_oldest, stat) == -1)
 		return -1;
 	return status_row(ix, cache, ST_STATUS_ERROR, take_error, stat);

@@ -157,7 +157,9 @@ enum index_put index_asset_put(struct index *ix, const char *cache,
  * that rank says are worth something into the one that was there and keeps
  * everything else of it: SAME when none was new, REPLACED otherwise.  What was
  * there and is over narinfo.h's limits is brought within them: REPLACED.
- * With INDEX_BAD_SIZE, *nar_size is the NAR's size.
+ * Where the text that was there is spoiled (index_narinfo_get) ni takes its
+ * place, if it means what the columns of the path and its references say:
+ * REPLACED.  With INDEX_BAD_SIZE, *nar_size is the NAR's size.
  */
 enum index_put index_narinfo_put(struct index *ix, const char *cache,
     struct narinfo *ni, const struct sig_rank *rank, const char *store_dir,
@@ -165,8 +167,11 @@ enum index_put index_narinfo_put(struct index *ix, const char *cache,
 
 /*
  * The text of a path's narinfo as served: 1 and appended to text (NULL: don't),
- * 0 when unknown.  *size is the length in both cases of 1.
+ * 0 when unknown.  *size is the length in both cases of 1.  INDEX_SPOILED when
+ * the text has another digest than its row says, and so is not what was
+ * written (not looked at with text NULL).
  */
+#define INDEX_SPOILED 2
 int index_narinfo_get(struct index *ix, const char *cache,
     const char *hash_part, struct buf *text, size_t *size);
 
@@ -174,6 +179,12 @@ int index_narinfo_get(struct index *ix, const char *cache,
  * 0 when there is none. */
 int index_realisation_get(
     struct index *ix, const char *cache, const char *key, struct buf *text);
+/*
+ * Note that the narinfo of this path was found to be spoiled, for tmpnix status
+ * and fsck (now 0: that it isn't).  Writes only when that is news.  0.
+ */
+int index_spoiled_note(
+    struct index *ix, const char *cache, const char *hash_part, int64_t now);
 
 /* Imported paths --------------------------------------------------------- */
 
@@ -250,7 +261,8 @@ int index_path_unsigned(
 /*
  * The path behind *at in the order of hash parts ("" is before the first): 1
  * with *at moved on and its narinfo appended; *verified: its NAR was found to
- * be what the narinfo says.  0 when there is none.
+ * be what the narinfo says.  0 when there is none.  INDEX_SPOILED as
+ * index_narinfo_get, with all else as with 1.
  */
 int index_path_next(struct index *ix, const char *cache, struct hash_part *at,
     struct buf *narinfo, bool *verified);
@@ -343,6 +355,7 @@ struct index_status {
 	uint64_t nar_bytes; /* sum of NarSize */
 	uint64_t unsigned_paths; /* as index_path_unsigned has it */
 	uint64_t missing; /* of the failed ones: their bytes are lost */
+	uint64_t spoiled; /* narinfos that index_spoiled_note knows of */
 	int64_t oldest; /* created of the oldest not stored; 0: none */
 	char last_error[256]; /* "" when there is none */
 	char last_error_key[KEY_MAX + 1];

@@ -133,6 +133,7 @@ column_path(sqlite3_stmt *st, struct index_check_path *p)
 	p->verdict = (enum verdict)sqlite3_column_int(st, 12);
 	index_column_digest(st, 13, &p->verdict_hash);
 	p->verdict_size = (uint64_t)sqlite3_column_int64(st, 14);
+	p->spoiled = sqlite3_column_int64(st, 15);
 }
 
 static int

@@ -44,6 +44,7 @@ struct index_check_path {
 	uint64_t file_size;
 	bool has_asset; /* of the narinfo */
 	bool stored; /* it */
+	int64_t spoiled; /* its text was found to be, then; 0: it was not */
 	uint64_t size;
 	struct digest sha256;
 	bool has_nar;

@@ -17,6 +17,10 @@ enum statement {
 	ST_PATH_GET,
 	ST_PATH_INSERT,
 	ST_PATH_TEXT,
+	ST_PATH_HEAL,
+	ST_SPOILED_GET,
+	ST_SPOILED_SET,
+	ST_SPOILED_COUNT,
 	ST_REFERENCE_INSERT,
 	ST_ASSET_IMPORT,
 	ST_CLOSURE,
@@ -138,6 +142,9 @@ int index_run(struct index *ix, sqlite3_stmt *st);
 void index_column_text(sqlite3_stmt *st, int at, char *out, size_t size);
 enum asset_state index_column_state(sqlite3_stmt *st, int at);
 void index_column_digest(sqlite3_stmt *st, int at, struct digest *d);
+
+/* Has a narinfo's text the digest in column at, which may be NULL? */
+bool index_text_whole(sqlite3_stmt *st, int at, const void *text, size_t size);
 
 /* Rows of a path and of its references; on path, errors by a conflict. */
 int index_path_insert(struct index *ix, const char *cache,

@@ -182,15 +182,19 @@ index_path_next(struct index *ix, const char *cache, struct hash_part *at,
 	index_bind_text(st, 1, cache);
 	index_bind_text(st, 2, at->s);
 	if ((rc = db_step(ix->db, st)) == 1) {
-		buf_adds(narinfo, (const char *)sqlite3_column_text(st, 1));
-		*verified = sqlite3_column_int(st, 2) != 0;
-	}
-	if (rc == 1) {
+		const char *s = (const char *)sqlite3_column_text(st, 1);
+		size_t n = (size_t)sqlite3_column_bytes(st, 1);
 		struct hash_part next;
 
+		buf_add(narinfo, s, n);
+		*verified = sqlite3_column_int(st, 2) != 0;
 		index_column_text(st, 0, next.s, sizeof(next.s));
 		*at = next;
+		if (buf_failed(narinfo))
+			rc = -1;
+		else if (!index_text_whole(st, 3, s, n))
+			rc = INDEX_SPOILED;
 	}
 	index_done(st);
-	return rc == 1 && buf_failed(narinfo) ? -1 : rc;
+	return rc;
 }

@@ -259,6 +259,10 @@ const char *const index_migrations[] = {
 	" FOREIGN KEY (cache, key) REFERENCES asset (cache, key)"
 	"  ON DELETE CASCADE"
 	") STRICT;",
+
+	/* When a narinfo was found not to have the text that was written. */
+	"ALTER TABLE asset ADD COLUMN spoiled INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX asset_spoiled ON asset (cache, key) WHERE spoiled <> 0;",
 };
 
 const size_t index_nmigrations =
@@ -315,20 +319,34 @@ const char *const index_sql[ST_MAX] = {
 	    "UPDATE asset SET size = ?3, sha256 = ?4, spool = ?5, created = ?6,"
 	    " state = CASE state WHEN 'relaying' THEN state ELSE 'spooled' END,"
 	    " attempts = 0, next_attempt = 0, last_error = NULL, missing = 0,"
-	    " pusher = ?7 WHERE cache = ?1 AND key = ?2",
+	    " pusher = ?7, spoiled = 0 WHERE cache = ?1 AND key = ?2",
 	[ST_REALISATION_SET] =
 	    "INSERT INTO realisation (cache, key, text) VALUES (?1, ?2, ?3)"
 	    " ON CONFLICT DO UPDATE SET text = excluded.text",
 	[ST_REALISATION_GET] =
 	    "SELECT text FROM realisation WHERE cache = ?1 AND key = ?2",
 	[ST_PATH_GET] =
-	    "SELECT narinfo FROM path WHERE cache = ?1 AND hash_part = ?2",
+	    "SELECT p.narinfo, a.sha256 FROM path AS p LEFT JOIN asset AS a"
+	    " ON a.cache = p.cache AND a.key = p.hash_part || '.narinfo'"
+	    " WHERE p.cache = ?1 AND p.hash_part = ?2",
 	[ST_PATH_INSERT] =
 	    "INSERT INTO path (cache, hash_part, store_path, narinfo, nar_key,"
 	    " nar_hash, nar_size, file_size, deriver, ca, created)"
 	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
 	[ST_PATH_TEXT] =
 	    "UPDATE path SET narinfo = ?3 WHERE cache = ?1 AND hash_part = ?2",
+	/* What a path means must be what it meant. */
+	[ST_PATH_HEAL] =
+	    "UPDATE path SET narinfo = ?3, nar_key = ?4, file_size = ?5,"
+	    " deriver = ?6, ca = ?7 WHERE cache = ?1 AND hash_part = ?2"
+	    " AND store_path = ?8 AND nar_hash = ?9 AND nar_size = ?10",
+	[ST_SPOILED_GET] =
+	    "SELECT spoiled FROM asset WHERE cache = ?1 AND key = ?2",
+	[ST_SPOILED_SET] =
+	    "UPDATE asset SET spoiled = ?3 WHERE cache = ?1 AND key = ?2",
+	[ST_SPOILED_COUNT] =
+	    "SELECT count(*) FROM asset INDEXED BY asset_spoiled"
+	    " WHERE cache = ?1 AND spoiled <> 0",
 	[ST_REFERENCE_INSERT] = "INSERT OR IGNORE INTO reference"
 				" (cache, hash_part, ref) VALUES (?1, ?2, ?3)",
 	[ST_ASSET_IMPORT] =
@@ -493,9 +511,11 @@ const char *const index_sql[ST_MAX] = {
 			     " AND hash_part = ?2 AND " UNSIGNED,
 	[ST_PATH_NEXT] =
 	    "SELECT p.hash_part, p.narinfo, n.verdict IS 0"
-	    "  AND n.nar_hash = p.nar_hash AND n.nar_size = p.nar_size"
-	    " FROM path AS p LEFT JOIN nar AS n"
+	    "  AND n.nar_hash = p.nar_hash AND n.nar_size = p.nar_size,"
+	    " a.sha256 FROM path AS p LEFT JOIN nar AS n"
 	    " ON n.cache = p.cache AND n.key = p.nar_key"
+	    " LEFT JOIN asset AS a"
+	    " ON a.cache = p.cache AND a.key = p.hash_part || '.narinfo'"
 	    " WHERE p.cache = ?1 AND p.hash_part > ?2"
 	    " ORDER BY p.hash_part LIMIT 1",
 	[ST_AUDIT_INSERT] =
@@ -540,7 +560,9 @@ const char *const index_sql[ST_MAX] = {
 	[ST_CHECK_PATH] =
 	    "SELECT p.hash_part, p.narinfo, p.store_path, p.nar_key,"
 	    " p.nar_hash, p.nar_size, p.file_size, a.size, a.sha256, n.size,"
-	    " n.missing, a.state IS 'stored', v.verdict, v.nar_hash, v.nar_size"
+	    " n.missing, a.state IS 'stored', v.verdict, v.nar_hash, "
+	    "v.nar_size,"
+	    " a.spoiled"
 	    " FROM path AS p"
 	    " LEFT JOIN asset AS a ON a.cache = p.cache"
 	    "  AND a.key = p.hash_part || '.narinfo'"

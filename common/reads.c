@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base32.h"
@@ -334,37 +335,22 @@ redirects(const struct reads *rd, const struct request *r)
 	return rd->store->ops->open == NULL && request_method(r) == HTTP_GET;
 }
 
-enum narinfo_text {
-	NARINFO_WHOLE,
-	NARINFO_NONE,
-	NARINFO_SPOILED, /* not what was written */
-	NARINFO_ERROR,
-};
-
-/* The text of a narinfo, if it has the digest that its row says. */
-static enum narinfo_text
-get_narinfo(struct reads *rd, const struct key *k, struct buf *text)
+/*
+ * The index has another text than was written.  That is noted: an event that
+ * rare may write.  A HEAD asks whether the path is to be sent, and sent again
+ * it is healed; whoever reads it must not believe that it was never here.
+ */
+static int
+send_spoiled(struct reads *rd, struct request *r, const struct key *k)
 {
-	struct asset_row row;
-	struct digest d;
-	int found, tries;
-
-	/* Again: signatures may come in between row and text. */
-	for (tries = 0; tries < 3; tries++) {
-		buf_clear(text);
-		if ((found = index_asset_get(
-			 rd->index, rd->cache, k->s, &row)) != 1)
-			return found == 0 ? NARINFO_NONE : NARINFO_ERROR;
-		index_asset_clear(&row);
-		found = index_narinfo_get(
-		    rd->index, rd->cache, k->hash_part.s, text, NULL);
-		if (found != 1)
-			return found == 0 ? NARINFO_NONE : NARINFO_ERROR;
-		hash_sha256(buf_str(text), text->len, &d);
-		if (digest_equal(&d, &row.sha256))
-			return NARINFO_WHOLE;
-	}
-	return NARINFO_SPOILED;
+	log_warnx("%s: its text in the index is spoiled: push the path again, "
+		  "or run tmpnix fsck --repair",
+	    k->s);
+	index_spoiled_note(
+	    rd->index, rd->cache, k->hash_part.s, (int64_t)time(NULL));
+	if (request_method(r) == HTTP_HEAD)
+		return reply_empty(r, 404);
+	return reply_text(r, 500, "%s: the server's index is spoiled", k->s);
 }
 
 static int
@@ -390,23 +376,19 @@ read_narinfo(struct reads *rd, struct request *r, const struct key *k)
 		if (status != -1)
 			return status;
 	}
-	switch (get_narinfo(rd, k, &text)) {
-	case NARINFO_WHOLE:
+	status = index_narinfo_get(
+	    rd->index, rd->cache, k->hash_part.s, &text, NULL);
+	if (status == 1)
 		return send_text(r, KEY_NARINFO, &text);
-	case NARINFO_NONE:
-		return reply_empty(r, 404);
-	case NARINFO_SPOILED:
-		buf_free(&text);
-		log_warnx("%s: its text in the index is spoiled: restore the "
-			  "index, or run tmpnix fsck",
-		    k->s);
-		return reply_text(
-		    r, 500, "%s: the server's index is spoiled", k->s);
-	case NARINFO_ERROR:
-		break;
-	}
 	buf_free(&text);
-	return broken(r);
+	switch (status) {
+	case 0:
+		return reply_empty(r, 404);
+	case INDEX_SPOILED:
+		return send_spoiled(rd, r, k);
+	default:
+		return broken(r);
+	}
 }
 
 int

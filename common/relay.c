@@ -76,6 +76,7 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 	struct hash_part hp;
 	struct digest now;
 	struct key k;
+	int found = -1;
 
 	src->key = it->row.key;
 	src->fd = -1;
@@ -102,9 +103,15 @@ open_source(struct relay *re, struct index *ix, struct item *it)
 		return ASSET_REFUSED;
 	}
 	dot = strchr(src->key, '.');
-	if (dot == NULL ||
-	    hash_part_parse(src->key, (size_t)(dot - src->key), &hp) == -1 ||
-	    index_narinfo_get(ix, re->cache, hp.s, &it->text, NULL) != 1) {
+	if (dot != NULL &&
+	    hash_part_parse(src->key, (size_t)(dot - src->key), &hp) == 0)
+		found = index_narinfo_get(ix, re->cache, hp.s, &it->text, NULL);
+	if (found == INDEX_SPOILED) {
+		index_spoiled_note(ix, re->cache, hp.s, (int64_t)time(NULL));
+		buf_adds(&it->why, "its text in the index is spoiled");
+		return ASSET_RETRY;
+	}
+	if (found != 1) {
 		buf_adds(&it->why, "its narinfo is not in the index");
 		return ASSET_RETRY;
 	}

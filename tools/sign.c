@@ -99,6 +99,20 @@ out:
 	return rc;
 }
 
+/* One that index_path_next found; what nobody wrote is not signed. */
+static int
+sign_found(struct signing *s, int found, const struct hash_part *hp,
+    const struct buf *text, bool verified)
+{
+	if (found != INDEX_SPOILED)
+		return sign_one(s, hp, text, verified);
+	tool_error("sign: %s.narinfo: its text in the index is spoiled: push "
+		   "the path again, or run tmpnix fsck --repair",
+	    hp->s);
+	s->bad++;
+	return -1;
+}
+
 /* Every path; a bad one keeps no other from its signature. */
 static int
 sign_all(struct signing *s)
@@ -109,8 +123,8 @@ sign_all(struct signing *s)
 	int found, rc = 0;
 
 	while ((found = index_path_next(
-		    s->ix, CACHE_MAIN, &at, &text, &verified)) == 1) {
-		if (sign_one(s, &at, &text, verified) == -1)
+		    s->ix, CACHE_MAIN, &at, &text, &verified)) > 0) {
+		if (sign_found(s, found, &at, &text, verified) == -1)
 			rc = -1;
 		buf_clear(&text);
 	}
@@ -138,11 +152,11 @@ sign_path(struct signing *s, const char *path)
 	at = hp;
 	at.s[HASH_PART_LEN - 1] = '\0';
 	while ((found = index_path_next(
-		    s->ix, CACHE_MAIN, &at, &text, &verified)) == 1 &&
+		    s->ix, CACHE_MAIN, &at, &text, &verified)) > 0 &&
 	    strcmp(at.s, hp.s) < 0)
 		buf_clear(&text);
-	if (found == 1 && strcmp(at.s, hp.s) == 0)
-		rc = sign_one(s, &hp, &text, verified);
+	if (found > 0 && strcmp(at.s, hp.s) == 0)
+		rc = sign_found(s, found, &hp, &text, verified);
 	else
 		tool_error("sign: %s is not here", path);
 	buf_free(&text);

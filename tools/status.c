@@ -160,6 +160,9 @@ print_cache(const char *name, const struct index_status *c, int64_t now)
 		printf("  %-9s %9" PRIu64
 		       "  no reader can use them: tmpnix sign, or push again\n",
 		    "unsigned", c->unsigned_paths);
+	if (c->spoiled > 0)
+		printf("  %-9s %9" PRIu64 "  narinfos that are not served\n",
+		    "spoiled", c->spoiled);
 	for (s = 0; s < nitems(states); s++)
 		printf("  %-9s %9" PRIu64 "  %s\n", states[s],
 		    c->state[s].count, tool_size(c->state[s].bytes, size));
@@ -295,8 +298,9 @@ json_cache(const struct index_status *c, int64_t now)
 	size_t s;
 
 	printf("{\"paths\":%" PRIu64 ",\"unsigned_paths\":%" PRIu64
-	       ",\"nar_bytes\":%" PRIu64 ",\"assets\":{",
-	    c->paths, c->unsigned_paths, c->nar_bytes);
+	       ",\"spoiled_narinfos\":%" PRIu64 ",\"nar_bytes\":%" PRIu64
+	       ",\"assets\":{",
+	    c->paths, c->unsigned_paths, c->spoiled, c->nar_bytes);
 	for (s = 0; s < nitems(states); s++)
 		printf("%s\"%s\":{\"count\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
 		    s > 0 ? "," : "", states[s], c->state[s].count,
@@ -427,6 +431,13 @@ look_at_cache(struct status *st, const char *name, const struct index_status *c)
 		    " objects are lost: push their paths again (tmpnix fsck "
 		    "names them)",
 		    name, c->missing);
+	if (c->spoiled != 0)
+		problem(st,
+		    "%s: the index has %" PRIu64
+		    " narinfos whose text is not what was written: push their "
+		    "paths again, or run tmpnix fsck --repair, and look at the "
+		    "disk",
+		    name, c->spoiled);
 	if (refused != 0) {
 		st->failed = true;
 		problem(st,

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 old=$top_srcdir/tests/e2e/upgrade
-NOW=11
+NOW=12
 site_make /nix/store
 cat >"$W/pkgs.nix" <<'EOF'
 {

@@ -516,6 +516,46 @@ START_TEST(narinfo_merges_signatures)
 }
 END_TEST
 
+/* One bit of the text is another: what is pushed takes its place, nothing of
+ * it comes into what is served. */
+START_TEST(narinfo_that_is_spoiled_is_healed)
+{
+	struct spec s = spec_of('a'), other;
+	struct index_status stat;
+	char before[4096];
+	struct buf b = BUF_INIT;
+
+	s.sigs = "1";
+	put_nar(&s);
+	put_narinfo(&s);
+	snprintf(before, sizeof(before), "%s", text('a'));
+	store_all();
+	ask("UPDATE path SET narinfo = replace(narinfo, 'Sig: key-1', "
+	    "'Sig: key-0')");
+	ck_assert_int_eq(index_narinfo_get(ix, CACHE, hash_part('a'), &b, NULL),
+	    INDEX_SPOILED);
+	buf_free(&b);
+	ck_assert_int_eq(index_spoiled_note(ix, CACHE, hash_part('a'), 9), 0);
+	ck_assert_int_eq(index_spoiled_note(ix, CACHE, hash_part('a'), 10), 0);
+	ck_assert_int_eq(ask("SELECT spoiled FROM asset WHERE spoiled"), 9);
+	ck_assert_int_eq(index_status(ix, CACHE, &stat), 0);
+	ck_assert_uint_eq(stat.spoiled, 1);
+	/* Of another meaning it is refused as ever. */
+	other = s;
+	other.nar_size++;
+	ck_assert_int_eq(put_narinfo(&other), INDEX_CONFLICT);
+	other = s;
+	other.references = "c";
+	ck_assert_int_eq(put_narinfo(&other), INDEX_CONFLICT);
+	ck_assert_int_eq(put_narinfo(&s), INDEX_REPLACED);
+	ck_assert_str_eq(text('a'), before);
+	ck_assert_int_eq(get(narinfo_key('a')).state, ASSET_SPOOLED);
+	ck_assert_int_eq(index_status(ix, CACHE, &stat), 0);
+	ck_assert_uint_eq(stat.spoiled, 0);
+	ck_assert_int_eq(put_narinfo(&s), INDEX_SAME);
+}
+END_TEST
+
 START_TEST(narinfo_of_another_compression_keeps_the_old_text)
 {
 	struct spec s = spec_of('a'), other = s;
@@ -845,7 +885,8 @@ START_TEST(readers_do_not_wait_for_a_writer)
 		struct buf b = BUF_INIT;
 
 		ck_assert_int_eq(
-		    index_narinfo_get(ix, CACHE, hash_part('a'), &b, NULL), 1);
+		    index_narinfo_get(ix, CACHE, hash_part('a'), &b, NULL),
+		    INDEX_SPOILED);
 		ck_assert_str_eq(buf_str(&b), "changed");
 		buf_free(&b);
 	}
@@ -1726,6 +1767,7 @@ main(void)
 	tcase_add_test(narinfos, narinfo_created);
 	tcase_add_test(narinfos, narinfo_again);
 	tcase_add_test(narinfos, narinfo_merges_signatures);
+	tcase_add_test(narinfos, narinfo_that_is_spoiled_is_healed);
 	tcase_add_test(
 	    narinfos, narinfo_of_another_compression_keeps_the_old_text);
 	tcase_add_loop_test(narinfos,

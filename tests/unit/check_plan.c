@@ -38,6 +38,7 @@ static const struct {
 	{ ST_STATUS_UNSIGNED, "SEARCH path USING INDEX path_unsigned",
 	    "these alone, which nobody should have many of" },
 	{ ST_LOST_COUNT, "SEARCH asset USING", "those that are lost, alone" },
+	{ ST_SPOILED_COUNT, "SEARCH asset USING", "these alone" },
 	{ ST_CHECK_TOTAL, "", "`tmpnix fsck` counts everything, once" },
 	{ ST_TOTAL_ASSET, "SCAN asset", "`tmpnix fsck --repair`: the same" },
 	{ ST_TOTAL_ASSET, "USE TEMP B-TREE", "the same" },

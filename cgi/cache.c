@@ -101,7 +101,6 @@ run(struct live *lv, struct listener *l)
 	if ((ix = index_open(conf->state_dir, INDEX_READ)) == NULL ||
 	    !ready_index(conf, ix))
 		fatalx("the index can't be used, see above");
-	index_close(ix);
 	if ((sh.store = asset_store_open_read(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");
 	if ((sh.spool = spool_open_read(conf->state_dir)) == NULL)
@@ -118,6 +117,10 @@ run(struct live *lv, struct listener *l)
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
 	gate_free(sh.gate);
+	if (l != NULL)
+		index_close_clean(ix, conf->state_dir);
+	else
+		index_close(ix);
 	return 0;
 }
 

@@ -41,6 +41,7 @@ struct shared {
 	struct spool_dir *spool;
 	struct gate *gate;
 	struct instantiate *instantiate; /* NULL: nothing is configured */
+	struct index *index; /* of the first and last moment */
 	bool once; /* CGI: made when it is asked for */
 };
 
@@ -205,14 +206,11 @@ answer(struct state *st, struct request *r, enum instantiate_rc rc,
 
 /* The derivations' store directory must be what it always was. */
 static void
-pin_store_dir(const struct conf *conf)
+pin_store_dir(const struct conf *conf, struct index *ix)
 {
 	struct buf actual = BUF_INIT;
-	struct index *ix;
 	int rc;
 
-	if ((ix = index_open(conf->state_dir, INDEX_WRITE)) == NULL)
-		exit(1);
 	rc = index_pin_store_dir(ix, CACHE_DRV, conf->store_dir, &actual);
 	if (rc == 0)
 		fatalx("the store directory is %s, but the derivations here "
@@ -221,14 +219,15 @@ pin_store_dir(const struct conf *conf)
 	if (rc == -1)
 		exit(1);
 	buf_free(&actual);
-	index_close(ix);
 }
 
 /* What an instantiation needs. */
 static void
 begin(struct shared *sh)
 {
-	pin_store_dir(sh->conf);
+	if ((sh->index = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
+		exit(1);
+	pin_store_dir(sh->conf, sh->index);
 	if (sh->conf->nfiles > 0 &&
 	    (sh->instantiate = instantiate_new(sh->conf, sh->store)) == NULL)
 		fatalx("derivations can't be instantiated, see above");
@@ -421,6 +420,8 @@ run(struct live *lv, struct listener *l)
 	spool_close(sh.spool);
 	asset_store_close(sh.store);
 	gate_free(sh.gate);
+	if (!sh.once)
+		index_close_clean(sh.index, conf->state_dir);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "asset.h"
+#include "clean.h"
 #include "fcgi.h"
 #include "gate.h"
 #include "index.h"
@@ -129,12 +130,17 @@ pin_store_dir(const struct conf *conf, struct index *ix)
 	buf_free(&actual);
 }
 
-/* Not beside what another index knew: an end before anything is changed. */
+/*
+ * Not beside what another index knew, nor on one that is damaged (a CGI program
+ * has no time to look): an end before anything is changed.
+ */
 static void
-check_index(const struct conf *conf, struct index *ix)
+check_index(const struct conf *conf, struct index *ix, bool look)
 {
-	if (!ready_index(conf, ix))
+	if (!ready_index(conf, ix) || (look && !ready_index_whole(conf, ix)))
 		fatalx("the index can't be used, see above");
+	if (clean_forget(conf->state_dir) == -1)
+		exit(1);
 }
 
 /* The spool is cleaned. */
@@ -145,7 +151,7 @@ recover(struct shared *sh)
 
 	if ((ix = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
 		exit(1);
-	check_index(sh->conf, ix);
+	check_index(sh->conf, ix, true);
 	pin_store_dir(sh->conf, ix);
 	if ((sh->spool = relay_open_spool(sh->conf, ix, false)) == NULL)
 		exit(1);
@@ -230,7 +236,7 @@ begin_once(struct state *st)
 	struct index *ix = st->push.index;
 	struct asset_row info;
 
-	check_index(sh->conf, ix);
+	check_index(sh->conf, ix, false);
 	pin_store_dir(sh->conf, ix);
 	spool_close(sh->spool);
 	if ((sh->spool = relay_open_spool(sh->conf, ix, true)) == NULL)
@@ -357,6 +363,8 @@ run(struct live *lv, struct listener *l)
 	asset_store_close(sh.store);
 	gate_free(sh.gate);
 	ledger_free(sh.ledger);
+	if (!sh.once)
+		clean_note(conf->state_dir);
 	return 0;
 }
 

@@ -67,11 +67,26 @@ progress(void *arg)
 	    clock_ms() - d->writing_since >= d->limit;
 }
 
+/* After a failure: what to do when it is the file's. */
+static void
+advise(struct db *d)
+{
+	static atomic_bool told;
+	const int code = sqlite3_errcode(d->h) & 0xff;
+
+	if ((code != SQLITE_NOTADB && code != SQLITE_CORRUPT) ||
+	    atomic_exchange(&told, true))
+		return;
+	log_warnx("index: %s is damaged: " DB_DAMAGED_ADVICE,
+	    sqlite3_db_filename(d->h, "main"));
+}
+
 static void
 warn(struct db *d, const char *what)
 {
 	log_warnx("index: %s: %s (%d)", what, sqlite3_errmsg(d->h),
 	    sqlite3_extended_errcode(d->h));
+	advise(d);
 }
 
 static int

@@ -16,6 +16,12 @@
 
 struct db;
 
+/* What to do about a file that is damaged. */
+#define DB_DAMAGED_ADVICE                                                      \
+	"stop the programs, keep a copy of it, then put it back from its "     \
+	"backup, or move it away and make it from the store by tmpnix fsck "   \
+	"--rebuild"
+
 /*
  * Open path, made when missing, in WAL mode.  full: commits survive a power
  * cut (synchronous=FULL), otherwise only the death of processes.

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clean.h"
 #include "index_db.h"
 #include "log.h"
 
@@ -69,6 +70,20 @@ index_open_as_is(const char *state_dir)
 	return as_is(db_open(path, false));
 }
 
+bool
+index_opens(const char *state_dir)
+{
+	char path[PATH_MAX];
+	struct db *d;
+
+	if (index_path(state_dir, path) == -1 ||
+	    access(path, R_OK | W_OK) == -1)
+		return true;
+	d = db_open(path, false);
+	db_close(d);
+	return d != NULL;
+}
+
 struct index *
 index_open_read(const char *state_dir)
 {
@@ -88,10 +103,40 @@ index_close(struct index *ix)
 	free(ix);
 }
 
+void
+index_close_clean(struct index *ix, const char *state_dir)
+{
+	const bool clean = clean_is(state_dir);
+
+	index_close(ix);
+	if (clean)
+		clean_note(state_dir);
+}
+
 bool
 index_moved(struct index *ix)
 {
 	return db_moved(ix->db);
+}
+
+int
+index_quick_check(struct index *ix, struct buf *what)
+{
+	sqlite3_stmt *st;
+	const char *s;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CHECK_QUICK)) == NULL)
+		return -1;
+	if ((rc = db_step(ix->db, st)) == 1) {
+		s = (const char *)sqlite3_column_text(st, 0);
+		if (s == NULL || strcmp(s, "ok") != 0) {
+			buf_adds(what, s != NULL ? s : "no memory");
+			rc = 0;
+		}
+	}
+	index_done(st);
+	return rc;
 }
 
 sqlite3_stmt *

@@ -64,11 +64,24 @@ struct index *index_open(const char *state_dir, enum index_mode mode);
 struct index *index_open_as_is(const char *state_dir);
 /* The same, for one that is only read: nothing in it can be changed. */
 struct index *index_open_read(const char *state_dir);
+/* Is the file that is there a database?  (Not: is all of it whole.)  Logged. */
+bool index_opens(const char *state_dir);
 void index_close(struct index *ix);
+/*
+ * The same for the last of a program that stops: where the index is as a clean
+ * stop left it (clean.h), it stays so, though closing may write.
+ */
+void index_close_clean(struct index *ix, const char *state_dir);
 
 /* Was the file replaced or removed?  Then nothing can be written, and what is
  * read is of another time. */
 bool index_moved(struct index *ix);
+
+/*
+ * SQLite's look at the whole file (quick_check): 1 when it is whole, 0 with
+ * what was found appended to what.  It reads all of it.
+ */
+int index_quick_check(struct index *ix, struct buf *what);
 
 /*
  * The paths of a cache are of one store directory for ever: 1 when it is

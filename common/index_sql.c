@@ -537,6 +537,7 @@ const char *const index_sql[ST_MAX] = {
 	    " ORDER BY id DESC LIMIT ?2) ORDER BY id",
 
 	[ST_CHECK_FILE] = "PRAGMA quick_check",
+	[ST_CHECK_QUICK] = "PRAGMA quick_check(1)",
 	[ST_CHECK_FOREIGN] = "PRAGMA foreign_key_check",
 	/* Totals that are not what is there, by what should be there. */
 	[ST_CHECK_TOTAL] =

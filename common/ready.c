@@ -12,6 +12,9 @@
 
 #include "account.h"
 #include "asset.h"
+#include "clean.h"
+#include "clock.h"
+#include "db.h"
 #include "file.h"
 #include "index.h"
 #include "instantiate.h"
@@ -294,6 +297,29 @@ ready_index(const struct conf *conf, struct index *ix)
 	return used != -1 && !lost;
 }
 
+bool
+ready_index_whole(const struct conf *conf, struct index *ix)
+{
+	const int64_t begin = clock_ms();
+	struct buf what = BUF_INIT;
+	int whole;
+
+	if (clean_is(conf->state_dir))
+		return true;
+	whole = index_quick_check(ix, &what);
+	if (whole == 1)
+		log_info("index: checked in %lld ms, as it was not left by a "
+			 "clean stop: it is whole",
+		    (long long)(clock_ms() - begin));
+	else if (whole == 0)
+		log_warnx(
+		    "index: %s/index.db is damaged (%s): " DB_DAMAGED_ADVICE
+		    "; tmpnix fsck looks at all of it",
+		    conf->state_dir, buf_str(&what));
+	buf_free(&what);
+	return whole == 1;
+}
+
 /* The same of an index that may not be there. */
 static unsigned int
 check_index(const struct conf *conf)
@@ -306,6 +332,8 @@ check_index(const struct conf *conf)
 	buf_addf(&path, "%s/index.db", conf->state_dir);
 	if (stat(buf_str(&path), &st) == -1 ? errno == ENOENT : st.st_size == 0)
 		problems = ready_index(conf, NULL) ? 0 : 1;
+	else if (!index_opens(conf->state_dir))
+		problems = 1;
 	else if ((ix = index_open_as_is(conf->state_dir)) != NULL) {
 		problems = ready_index(conf, ix) ? 0 : 1;
 		index_close(ix);

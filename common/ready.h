@@ -31,4 +31,10 @@ unsigned int ready_all(const struct conf *conf);
  */
 bool ready_index(const struct conf *conf, struct index *ix);
 
+/*
+ * The index must be whole for who begins to write: false (logged) when SQLite
+ * finds that it isn't.  It looks only where it was not left by a clean stop.
+ */
+bool ready_index_whole(const struct conf *conf, struct index *ix);
+
 #endif

@@ -15,6 +15,7 @@
 
 #include <sodium.h>
 
+#include "clean.h"
 #include "log.h"
 #include "privileges.h"
 #include "ready.h"
@@ -324,6 +325,7 @@ tool_index(struct tool *t, enum index_mode mode)
 			    buf_str(&file));
 		goto out;
 	}
+	t->clean = clean_is(c->state_dir);
 	if ((ix = index_open(c->state_dir, mode)) == NULL)
 		tool_error("%s: can't be used, see above", buf_str(&file));
 out:
@@ -491,6 +493,9 @@ main(int argc, char **argv)
 		rc = TOOL_USAGE;
 	} else
 		rc = dispatch(&t, argc, argv);
+	/* What it wrote, it wrote in order. */
+	if (t.clean)
+		clean_note(t.conf->state_dir);
 	conf_free(t.conf);
 	if (fflush(stdout) == EOF && rc == TOOL_OK) {
 		tool_error("standard output: %m");

@@ -27,6 +27,7 @@ enum {
 struct tool {
 	const char *conf_file;
 	struct conf *conf; /* NULL until tool_conf was called */
+	bool clean; /* the index was as a clean stop left it */
 };
 
 int init_run(struct tool *t, int argc, char **argv);

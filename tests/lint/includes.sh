@@ -22,7 +22,7 @@ verify
 narinfo realisation decode derivation nar refscan
 key
 storepath sign attrpath query text netaddr
-hash privileges
+hash privileges clean
 base32 file account sandbox range
 num
 buf clock log scc utf8

@@ -691,8 +691,8 @@ check_row(struct fsck *c, struct fsck_list *l, struct index_check_asset *a)
 		fsck_object(c, a, rc == FSCK_LISTED ? o : NULL);
 		c->objects++;
 	}
-	if (fsck_step(c, a->row.key,
-		FSCK_OBJECT_COST + (c->bytes ? a->row.size : 0)))
+	if (fsck_step(
+		c, a->row.key, FSCK_OBJECT_COST + (c->bytes ? a->row.size : 0)))
 		return 1;
 	if (c->silent < SILENT_MAX)
 		return 0;

@@ -107,7 +107,7 @@ settle
 # reads_large: it has the file open.
 reads_large() {
 	for fd in "/proc/$fsck_pid/fd"/*; do
-		[ ! "$fd" -ef "$large" ] || return 0
+		[ "$(readlink "$fd")" != "$large" ] || return 0
 	done
 	return 1
 }

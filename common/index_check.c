@@ -288,7 +288,7 @@ index_check_recount(struct index *ix)
 	static const enum statement all[] = { ST_TOTAL_CLEAR, ST_TOTAL_ASSET,
 		ST_TOTAL_PATH };
 
-	return run_all(ix, all, 3) == 0 ? 1 : -1;
+	return run_all(ix, all, sizeof(all) / sizeof(all[0])) == 0 ? 1 : -1;
 }
 
 int
@@ -297,7 +297,7 @@ index_check_strays(struct index *ix)
 	static const enum statement all[] = { ST_NAR_ORPHAN,
 		ST_REALISATION_ORPHAN, ST_REFERENCE_ORPHAN };
 
-	return run_all(ix, all, 2) == 0 ? 1 : -1;
+	return run_all(ix, all, sizeof(all) / sizeof(all[0])) == 0 ? 1 : -1;
 }
 
 /* Delete by (cache, key). */

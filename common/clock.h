@@ -17,6 +17,23 @@ clock_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* The same in seconds. */
+static inline int64_t
+clock_s(void)
+{
+	return clock_ms() / 1000;
+}
+
+/* The moment ms milliseconds from now, for what waits by CLOCK_MONOTONIC. */
+static inline struct timespec
+clock_in(int64_t ms)
+{
+	const int64_t at = clock_ms() + ms;
+
+	return (struct timespec) { .tv_sec = (time_t)(at / 1000),
+		.tv_nsec = (long)(at % 1000) * 1000000 };
+}
+
 /* Microseconds of a processor that the calling thread has taken. */
 static inline int64_t
 clock_cpu_us(void)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "auth.h"
+#include "clock.h"
 #include "log.h"
 
 /* Addresses that are remembered; the one that failed longest ago makes room. */
@@ -155,7 +156,7 @@ gate_authorize(struct gate *g, struct index *ix, struct request *r,
 		    "netrc-file",
 		    scopes[sc].doing);
 	case AUTH_BAD:
-		rate = gate_failed(g, request_client(r), now);
+		rate = gate_failed(g, request_client(r), clock_s());
 		if (rate > 0 && knows_rates(r)) {
 			reply_header(r, "X-Accel-Limit-Rate", "%u", rate);
 			reply_header(r, "X-Tmpnix-Rate", "%u", rate);

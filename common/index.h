@@ -310,6 +310,14 @@ int index_claim_key(struct index *ix, const char *cache, const char *key,
 int index_stored(struct index *ix, const char *owner,
     const struct asset_row *rows, size_t n, bool *done);
 
+/*
+ * What is spooled and not to be tried before from (or later) is to be tried
+ * from now on; INDEX_RECALL_MAX of them at most: how many.
+ */
+#define INDEX_RECALL_MAX 1000
+int index_recall(
+    struct index *ix, const char *cache, int64_t now, int64_t from);
+
 /* Give row back: spooled again from retry_at on, or failed when permanent. */
 int index_unclaim(struct index *ix, const char *owner,
     const struct asset_row *row, const char *why, int64_t retry_at,

@@ -130,17 +130,41 @@ find_key(struct index *ix, const char *cache, const char *key, int64_t now,
 	return rc == -1 ? -1 : 0;
 }
 
-/* Claims whose lease has run out return: their owner is gone. */
-static int
-expire(struct index *ix, const char *cache, int64_t now)
+/* Who claims, and when. */
+struct claimer {
+	const char *cache;
+	const char *owner;
+	int64_t now;
+	int64_t lease; /* in seconds */
+};
+
+/* A statement that asks for LEASE_OVER. */
+static sqlite3_stmt *
+lease_stmt(struct index *ix, enum statement which, const struct claimer *c)
 {
 	sqlite3_stmt *st;
 
-	if ((st = index_stmt(ix, ST_EXPIRE)) == NULL)
+	if ((st = index_stmt(ix, which)) == NULL)
+		return NULL;
+	index_bind_text(st, 1, c->cache);
+	sqlite3_bind_int64(st, 2, c->now);
+	sqlite3_bind_int64(st, 3, c->now + 2 * c->lease);
+	index_bind_text(st, 4, c->owner);
+	return st;
+}
+
+/* Has the statement a row?  1, 0 or -1. */
+static int
+any_lease(struct index *ix, enum statement which, const struct claimer *c)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = lease_stmt(ix, which, c)) == NULL)
 		return -1;
-	index_bind_text(st, 1, cache);
-	sqlite3_bind_int64(st, 2, now);
-	return index_run(ix, st);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	return rc;
 }
 
 /* Claim the row id if it may still go: 1 and *row, 0 or -1. */
@@ -202,29 +226,20 @@ take_all(struct index *ix, const char *cache, const char *owner, int64_t now,
 	return 0;
 }
 
-/* Has the statement, of a cache and a time, a row?  1, 0 or -1. */
+/*
+ * Have claims that ran out given back (their owner is gone, or was left by a
+ * clock that was set back): 0 or -1.
+ */
 static int
-any(struct index *ix, enum statement which, const char *cache, int64_t now)
+expire_due(struct index *ix, const struct claimer *c)
 {
 	sqlite3_stmt *st;
 	int rc;
 
-	if ((st = index_stmt(ix, which)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	sqlite3_bind_int64(st, 2, now);
-	rc = db_step(ix->db, st);
-	index_done(st);
-	return rc;
-}
-
-/* Have claims that ran out given back: 0 or -1. */
-static int
-expire_due(struct index *ix, const char *cache, int64_t now)
-{
-	const int rc = any(ix, ST_EXPIRED, cache, now);
-
-	return rc == 1 ? expire(ix, cache, now) : rc;
+	if ((rc = any_lease(ix, ST_EXPIRED, c)) != 1)
+		return rc;
+	st = lease_stmt(ix, ST_EXPIRE, c);
+	return st == NULL ? -1 : index_run(ix, st);
 }
 
 /* One look, and a claim of what it found: 0 with *n rows, 1 when others had
@@ -264,13 +279,14 @@ static int
 claim(struct index *ix, const char *cache, const char *key, const char *owner,
     int64_t now, int64_t lease, struct asset_row *rows, size_t max, size_t *n)
 {
+	const struct claimer c = { cache, owner, now, lease };
 	int rc, tries;
 
 	*n = 0;
 	/* (No writer's lock for that.) */
-	if ((rc = any(ix, ST_CLAIM_DUE, cache, now)) != 1)
+	if ((rc = any_lease(ix, ST_CLAIM_DUE, &c)) != 1)
 		return rc;
-	if (expire_due(ix, cache, now) == -1)
+	if (expire_due(ix, &c) == -1)
 		return -1;
 	for (tries = 0; tries < TRIES; tries++)
 		if ((rc = claim_once(ix, cache, key, owner, now, now + lease,
@@ -356,6 +372,30 @@ index_unclaim(struct index *ix, const char *owner, const struct asset_row *row,
 	if (db_changes(ix->db) == 1)
 		return 0;
 	return unclaim_replaced(ix, owner, row);
+}
+
+int
+index_recall(struct index *ix, const char *cache, int64_t now, int64_t from)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	/* (No writer's lock for that.) */
+	if ((st = index_stmt(ix, ST_AHEAD)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, from);
+	rc = db_step(ix->db, st);
+	index_done(st);
+	if (rc != 1)
+		return rc;
+	if ((st = index_stmt(ix, ST_RECALL)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	sqlite3_bind_int64(st, 3, from);
+	sqlite3_bind_int64(st, 4, INDEX_RECALL_MAX);
+	return index_run(ix, st) == -1 ? -1 : db_changes(ix->db);
 }
 
 int

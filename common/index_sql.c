@@ -286,6 +286,11 @@ const size_t index_nmigrations =
 #define SPOOLED_NARINFO SPOOLED " AND (hash_part IS NULL) = 0"
 #define SPOOLED_ANY SPOOLED " AND (hash_part IS NULL) IN (0, 1)"
 #define RELAYING "state = 'relaying' AND state <> 'stored'"
+/*
+ * Of a claim: its time has passed, or is so far off that the clock must have
+ * been set back.  Not of the one who asks (?4), who renews his.
+ */
+#define LEASE_OVER "(lease < ?2 OR (lease > ?3 AND owner IS NOT ?4))"
 #define NOT_STORED                                                             \
 	"state IN ('spooled', 'relaying', 'failed') AND state <> 'stored'"     \
 	" AND +cache = ?1"
@@ -406,7 +411,7 @@ const char *const index_sql[ST_MAX] = {
 	[ST_CLAIM_DUE] =
 	    "SELECT 1 FROM asset WHERE " SPOOLED_ANY " AND next_attempt <= ?2"
 	    " UNION ALL SELECT 1 FROM asset WHERE " RELAYING
-	    " AND +cache = ?1 AND lease < ?2 LIMIT 1",
+	    " AND +cache = ?1 AND " LEASE_OVER " LIMIT 1",
 	[ST_CLAIM_SET] = "UPDATE asset SET state = 'relaying', owner = ?2,"
 			 " lease = ?3, attempts = attempts + 1 WHERE id = ?1",
 	[ST_STORED] =
@@ -421,11 +426,18 @@ const char *const index_sql[ST_MAX] = {
 	[ST_UNCLAIM_REPLACED] =
 	    "UPDATE asset SET state = 'spooled', owner = NULL, lease = 0"
 	    " WHERE id = ?1 AND state = 'relaying' AND owner = ?2",
+	[ST_AHEAD] = "SELECT 1 FROM asset WHERE " SPOOLED_ANY
+		     " AND next_attempt > ?2 LIMIT 1",
+	/* Some at a time: there may be very many. */
+	[ST_RECALL] =
+	    "UPDATE asset SET next_attempt = ?2 WHERE id IN (SELECT id"
+	    " FROM asset WHERE " SPOOLED_ANY " AND next_attempt > ?3"
+	    " LIMIT ?4)",
 	[ST_EXPIRED] = "SELECT 1 FROM asset WHERE " RELAYING
-		       " AND +cache = ?1 AND lease < ?2 LIMIT 1",
+		       " AND +cache = ?1 AND " LEASE_OVER " LIMIT 1",
 	[ST_EXPIRE] =
 	    "UPDATE asset SET state = 'spooled', owner = NULL,"
-	    " lease = 0 WHERE " RELAYING " AND +cache = ?1 AND lease < ?2",
+	    " lease = 0 WHERE " RELAYING " AND +cache = ?1 AND " LEASE_OVER,
 	[ST_RELEASE] = "UPDATE asset SET state = 'spooled', owner = NULL,"
 		       " lease = 0 WHERE " RELAYING " AND owner = ?1",
 	[ST_RENEW] =

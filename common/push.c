@@ -236,7 +236,7 @@ hold_back(struct put *u)
 {
 	const struct conf *c = u->p->conf;
 	const int no = request_is_check(u->r) ? 503 : 424;
-	int64_t until = (int64_t)time(NULL) + (int64_t)c->spool_wait;
+	const int64_t until = clock_s() + (int64_t)c->spool_wait;
 	const char *why;
 	int status = 0;
 
@@ -247,7 +247,7 @@ hold_back(struct put *u)
 		    "%s: %s, and enough others wait already: try again later",
 		    u->key.s, why);
 	while (status == 0 && must_wait(u, &why)) {
-		if ((int64_t)time(NULL) > until || request_stopping(u->r))
+		if (clock_s() > until || request_stopping(u->r))
 			status = reply_text(
 			    u->r, no, "%s: %s: try again later", u->key.s, why);
 		else
@@ -469,7 +469,7 @@ static int
 verified(struct put *u, int64_t since)
 {
 	struct verifier *v = u->p->acceptor->verifier;
-	int64_t left = since + ANSWER_SECONDS - (int64_t)time(NULL);
+	int64_t left = since + ANSWER_SECONDS - clock_s();
 	struct verifier_wait w = { .token = u->p->token.name };
 	struct verified result;
 
@@ -495,7 +495,7 @@ verified(struct put *u, int64_t since)
 static int
 entered(struct put *u, int status, uint64_t size)
 {
-	const int64_t now = (int64_t)time(NULL);
+	const int64_t now = clock_s();
 	int late;
 
 	if (u->p->relay != NULL)
@@ -638,7 +638,7 @@ put_asset(struct put *u, struct asset_new *a)
 	if (put == INDEX_SAME || put == INDEX_QUOTA || put == INDEX_CONFLICT)
 		spool_remove(u->p->spool, a->spool);
 	else if (put != INDEX_ERROR && old[0] != '\0')
-		spool_retire(u->p->spool, old, now);
+		spool_retire(u->p->spool, old, clock_s());
 	/*
 	 * After an error the file stays: a commit that failed may be found done
 	 * at the next start, which removes the file if no row names it.
@@ -665,7 +665,7 @@ enter_text(struct push *p, struct asset_new *a, const struct buf *text)
 	case INDEX_CREATED:
 	case INDEX_REPLACED:
 		if (old[0] != '\0')
-			spool_retire(p->spool, old, now);
+			spool_retire(p->spool, old, clock_s());
 		rc = 0;
 		break;
 	case INDEX_SAME: /* another process was faster */

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* A claim that was not renewed for so long has lost its owner. */
@@ -23,6 +24,10 @@
 /* Delays between attempts: base * attempts^2, at most RETRY_MAX seconds. */
 #define RETRY_BASE 5
 #define RETRY_MAX 3600
+/* No attempt is farther off than that: see relay_delay. */
+#define RETRY_FAR (RETRY_MAX + RETRY_MAX / 4 + 60)
+/* Seconds that the clock on the wall may go back by itself. */
+#define BACK_SECONDS 2
 #define BATCH_MAX INDEX_CLAIM_MAX
 /* Between looks at an object that another process may be carrying. */
 #define ONCE_MS 100
@@ -46,11 +51,14 @@ struct relay {
 	bool woken;
 	bool stopping;
 	bool joined; /* no worker is left */
-	int64_t pause; /* nothing is claimed before this time */
+	int64_t pause; /* nothing is claimed before this clock_s() */
+	int64_t ahead; /* of clock_s(), the clock on the wall, at most so far */
+	bool recall; /* it was set back: attempts are due now */
 	char wanted[KEY_MAX + 1]; /* once: "" when nobody waits */
 	pthread_t renewer;
-	int64_t renewed;
+	int64_t renewed; /* clock_s() */
 	bool has_renewer;
+	size_t working; /* threads that are not done */
 	size_t nworkers; /* wanted */
 	size_t nthreads; /* started */
 	pthread_t threads[];
@@ -226,11 +234,9 @@ retry_at(const struct item *it, int64_t now)
 static bool
 wait_a_while(struct relay *re)
 {
-	struct timespec until;
+	const struct timespec until = clock_in(IDLE_SECONDS * 1000);
 	bool go_on;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += IDLE_SECONDS;
 	pthread_mutex_lock(&re->mutex);
 	while (!re->stopping)
 		if (pthread_cond_timedwait(&re->cond, &re->mutex, &until) ==
@@ -241,10 +247,12 @@ wait_a_while(struct relay *re)
 	return go_on;
 }
 
-/* Nothing is asked of the store before that time. */
+/* Nothing is asked of the store for so many seconds. */
 static void
-pause_until(struct relay *re, int64_t at)
+pause_for(struct relay *re, int64_t seconds)
 {
+	const int64_t at = clock_s() + seconds;
+
 	pthread_mutex_lock(&re->mutex);
 	if (re->pause < at)
 		re->pause = at;
@@ -268,7 +276,7 @@ give_back(struct relay *re, struct index *ix, struct item *it)
 	if (it->receipt.retry_after > RETRY_MAX)
 		it->receipt.retry_after = RETRY_MAX;
 	if (it->receipt.retry_after > 0)
-		pause_until(re, now + it->receipt.retry_after);
+		pause_for(re, it->receipt.retry_after);
 	while (index_unclaim(ix, spool_instance(re->spool), &it->row,
 		   buf_str(&it->why), retry_at(it, now), permanent) == -1)
 		if (!wait_a_while(re))
@@ -311,8 +319,7 @@ finish_items(struct relay *re, struct index *ix, struct item *items, size_t n)
 			return;
 	for (i = 0; i < m; i++) {
 		if (done[i] && stored[i].spool[0] != '\0')
-			spool_retire(
-			    re->spool, stored[i].spool, (int64_t)time(NULL));
+			spool_retire(re->spool, stored[i].spool, clock_s());
 		log_debug("relay %s: %s", stored[i].key,
 		    done[i] ? "stored" : "replaced meanwhile");
 	}
@@ -335,7 +342,7 @@ is_paused(struct relay *re)
 	bool paused;
 
 	pthread_mutex_lock(&re->mutex);
-	paused = re->pause > (int64_t)time(NULL);
+	paused = re->pause > clock_s();
 	pthread_mutex_unlock(&re->mutex);
 	return paused;
 }
@@ -369,6 +376,39 @@ claim_wanted(
 	return index_claim(ix, re->cache, me, now, LEASE, rows, 1, n);
 }
 
+/*
+ * Times of attempts are the wall clock's, as another process may have set them.
+ * One that was set while that clock was ahead would come late by as much: what
+ * waits is due when the clock goes back, and at a start, which can't know; and
+ * what waits for longer than any delay is due always.  0 or -1.
+ */
+static int
+recall_attempts(struct relay *re, struct index *ix)
+{
+	const int64_t now = (int64_t)time(NULL), ahead = now - clock_s();
+	bool all;
+	int n;
+
+	pthread_mutex_lock(&re->mutex);
+	if (ahead < re->ahead - BACK_SECONDS && !re->once) {
+		log_warnx("the clock was set back by %lld seconds",
+		    (long long)(re->ahead - ahead));
+		re->recall = true;
+	}
+	if (re->recall || ahead > re->ahead)
+		re->ahead = ahead;
+	all = re->recall;
+	re->recall = false;
+	pthread_mutex_unlock(&re->mutex);
+	n = index_recall(ix, re->cache, now, all ? now : now + RETRY_FAR);
+	if (all && (n == -1 || n == INDEX_RECALL_MAX)) {
+		pthread_mutex_lock(&re->mutex);
+		re->recall = true;
+		pthread_mutex_unlock(&re->mutex);
+	}
+	return n == -1 ? -1 : 0;
+}
+
 /* Claim and carry one batch; the number of rows, -1 when the index failed. */
 static int
 carry(struct relay *re, struct index *ix, struct item *items,
@@ -380,6 +420,8 @@ carry(struct relay *re, struct index *ix, struct item *items,
 		max = BATCH_MAX;
 	if (is_paused(re))
 		return 0;
+	if (recall_attempts(re, ix) == -1)
+		return -1;
 	if ((re->once ? claim_wanted(re, ix, rows, &n)
 		      : index_claim(ix, re->cache, spool_instance(re->spool),
 			    (int64_t)time(NULL), LEASE, rows, max, &n)) == -1)
@@ -435,11 +477,9 @@ static bool
 wait_for_work(struct relay *re)
 {
 	const struct timespec gather = { 0, GATHER_MS * 1000 * 1000 };
-	struct timespec until;
+	const struct timespec until = clock_in(IDLE_SECONDS * 1000);
 	bool woken, go_on;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += IDLE_SECONDS;
 	pthread_mutex_lock(&re->mutex);
 	while (!re->woken && !re->stopping)
 		if (pthread_cond_timedwait(&re->cond, &re->mutex, &until) ==
@@ -473,9 +513,13 @@ work(void *arg)
 	do {
 		while (!is_stopping(re) && carry_some(re, ix, items, rows) > 0)
 			;
-		spool_reap(re->spool, (int64_t)time(NULL));
+		spool_reap(re->spool, clock_s());
 	} while (wait_for_work(re));
 out:
+	pthread_mutex_lock(&re->mutex);
+	re->working--;
+	pthread_cond_broadcast(&re->change);
+	pthread_mutex_unlock(&re->mutex);
 	index_close(ix);
 	free(items);
 	free(rows);
@@ -494,12 +538,11 @@ renew(void *arg)
 		return NULL;
 	pthread_mutex_lock(&re->mutex);
 	while (!re->joined) {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += RENEW_SECONDS;
+		until = clock_in(RENEW_SECONDS * 1000);
 		pthread_cond_timedwait(&re->change, &re->mutex, &until);
-		if ((int64_t)time(NULL) < re->renewed + RENEW_SECONDS)
+		if (clock_s() < re->renewed + RENEW_SECONDS)
 			continue;
-		re->renewed = (int64_t)time(NULL);
+		re->renewed = clock_s();
 		pthread_mutex_unlock(&re->mutex);
 		index_renew(
 		    ix, spool_instance(re->spool), (int64_t)time(NULL) + LEASE);
@@ -543,6 +586,7 @@ static struct relay *
 relay_new(const struct conf *conf, const char *cache, struct asset_store *store,
     struct spool_dir *spool, struct verifier *verifier, size_t n)
 {
+	pthread_condattr_t clock;
 	struct relay *re;
 
 	if ((re = calloc(1, sizeof(*re) + n * sizeof(re->threads[0]))) == NULL)
@@ -554,9 +598,26 @@ relay_new(const struct conf *conf, const char *cache, struct asset_store *store,
 	re->verifier = verifier;
 	re->nworkers = n;
 	pthread_mutex_init(&re->mutex, NULL);
-	pthread_cond_init(&re->cond, NULL);
-	pthread_cond_init(&re->change, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&re->cond, &clock);
+	pthread_cond_init(&re->change, &clock);
+	pthread_condattr_destroy(&clock);
+	re->ahead = (int64_t)time(NULL) - clock_s();
 	return re;
+}
+
+static int
+start_worker(struct relay *re)
+{
+	int rc;
+
+	pthread_mutex_lock(&re->mutex);
+	rc = pthread_create(&re->threads[re->nthreads], NULL, work, re);
+	if (rc == 0)
+		re->working++;
+	pthread_mutex_unlock(&re->mutex);
+	return rc == 0 ? 0 : -1;
 }
 
 /* 0, or -1 with some of them started. */
@@ -567,8 +628,7 @@ start_threads(struct relay *re)
 		goto fail;
 	re->has_renewer = true;
 	for (; re->nthreads < re->nworkers; re->nthreads++)
-		if (pthread_create(
-			&re->threads[re->nthreads], NULL, work, re) != 0)
+		if (start_worker(re) == -1)
 			goto fail;
 	return 0;
 fail:
@@ -586,6 +646,8 @@ relay_start(const struct conf *conf, const char *cache,
 	/* A store that flushes whole batches gains nothing from more. */
 	re = relay_new(conf, cache, store, spool, verifier,
 	    store->ops->flush != NULL ? 1 : conf->relay_workers);
+	if (re != NULL)
+		re->recall = true;
 	if (re != NULL && start_threads(re) == -1) {
 		relay_stop(re, 0);
 		return NULL;
@@ -618,15 +680,8 @@ relay_wake(struct relay *re)
 static void
 wait_change(struct relay *re, uint64_t *seen)
 {
-	struct timespec until;
+	const struct timespec until = clock_in(re->once ? ONCE_MS : 1000);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	if (!re->once)
-		until.tv_sec += 1;
-	else if ((until.tv_nsec += ONCE_MS * 1000000L) >= 1000000000L) {
-		until.tv_nsec -= 1000000000L;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&re->mutex);
 	while (re->changes == *seen)
 		if (pthread_cond_timedwait(&re->change, &re->mutex, &until) ==
@@ -639,12 +694,10 @@ wait_change(struct relay *re, uint64_t *seen)
 bool
 relay_wait_idle(struct relay *re)
 {
-	struct timespec until;
+	const struct timespec until = clock_in(1000);
 	uint64_t seen;
 	bool idle;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 1;
 	pthread_mutex_lock(&re->mutex);
 	seen = re->changes;
 	while (!re->idle && re->changes == seen)
@@ -692,7 +745,7 @@ enum relay_outcome
 relay_wait(struct relay *re, struct index *ix, const char *key,
     uint64_t seconds, bool (*cancelled)(void *arg), void *arg)
 {
-	int64_t until = (int64_t)time(NULL) + (int64_t)seconds;
+	const int64_t until = clock_s() + (int64_t)seconds;
 	enum relay_outcome outcome = RELAY_TIMEOUT;
 	struct asset_row row;
 	uint64_t seen;
@@ -710,7 +763,7 @@ relay_wait(struct relay *re, struct index *ix, const char *key,
 			if (row.state == ASSET_FAILED)
 				outcome = RELAY_FAILED;
 		}
-		if (outcome != RELAY_TIMEOUT || (int64_t)time(NULL) > until ||
+		if (outcome != RELAY_TIMEOUT || clock_s() > until ||
 		    cancelled(arg))
 			break;
 		wait_change(re, &seen);
@@ -722,8 +775,9 @@ relay_wait(struct relay *re, struct index *ix, const char *key,
 void
 relay_stop(struct relay *re, unsigned int seconds)
 {
-	struct timespec until;
+	const struct timespec until = clock_in((int64_t)seconds * 1000);
 	size_t i;
+	bool cut;
 
 	if (re == NULL)
 		return;
@@ -732,16 +786,16 @@ relay_stop(struct relay *re, unsigned int seconds)
 	re->changes++;
 	pthread_cond_broadcast(&re->cond);
 	pthread_cond_broadcast(&re->change);
+	while (re->working > 0)
+		if (pthread_cond_timedwait(&re->change, &re->mutex, &until) ==
+		    ETIMEDOUT)
+			break;
+	cut = re->working > 0;
 	pthread_mutex_unlock(&re->mutex);
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += (time_t)seconds;
-	for (i = 0; i < re->nthreads; i++) {
-		if (pthread_timedjoin_np(re->threads[i], NULL, &until) == 0)
-			continue;
-		if (re->store->ops->interrupt != NULL)
-			re->store->ops->interrupt(re->store);
+	if (cut && re->store->ops->interrupt != NULL)
+		re->store->ops->interrupt(re->store);
+	for (i = 0; i < re->nthreads; i++)
 		pthread_join(re->threads[i], NULL);
-	}
 	pthread_mutex_lock(&re->mutex);
 	re->joined = true;
 	pthread_cond_broadcast(&re->change);

@@ -333,12 +333,14 @@ recover_brief(struct spool_dir *sd, const char *name, void *arg)
 {
 	struct recovery *r = arg;
 	char instance[SPOOL_INSTANCE_LEN + 1], file[SPOOL_NAME_MAX + 1];
+	const time_t now = time(NULL);
 	struct stat st;
 	int i;
 
 	if (!name_instance(name, instance) ||
 	    fstatat(sd->dir, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    st.st_mtime + SPOOL_GRACE > time(NULL) ||
+	    /* (Of the future: the clock was set back.) */
+	    (st.st_mtime + SPOOL_GRACE > now && st.st_mtime <= now) ||
 	    !instance_dead(sd, instance))
 		return;
 	for (i = 0; i < BRIEF_FILES; i++) {

@@ -157,7 +157,8 @@ void spool_remove(const struct spool_dir *sd, const char *name);
  * Remove a committed body that no row names any more, but not yet: a web
  * server may have been told its name a moment ago and open it now.  spool_reap
  * removes those that were retired SPOOL_GRACE seconds before now, or earlier;
- * what is not reaped goes at the next start.  Returns whether any is left.
+ * what is not reaped goes at the next start.  Returns whether any is left.  now
+ * is of a clock that nobody sets (clock_s).
  */
 #define SPOOL_GRACE 10
 void spool_retire(struct spool_dir *sd, const char *name, int64_t now);

@@ -253,6 +253,41 @@ done
 pass "allocations fail: nothing is lost ($died times libfcgi's abort)"
 settle
 
+# (What was not known to have been taken is in the spool until a start.)
+find "$S/spool/ready" -type f | sort >"$W/before"
+# The clock is set back: by an hour, then by more than a year.
+waits() {
+	[ "$(sql "SELECT attempts > 0 AND state = 'spooled' FROM asset
+	    WHERE key = '$key'")" = 1 ]
+}
+is_stored() {
+	[ "$(sql "SELECT state FROM asset WHERE key = '$key'")" = stored ]
+}
+emptied() {
+	[ -z "$(find "$S/spool/ready" -type f | sort |
+	    comm -13 "$W/before" -)" ]
+}
+for back in 3600 40000000; do
+	path_make "retired-$back" "$back $(seq 500)"
+	put "$key" "$nar"
+	until_true 20 is_stored || fail "clock: is stored"
+	path_make "clock-$back" "$back $(seq 600)"
+	rules 'rename EIO * */store/*'
+	put "$key" "$nar"
+	until_true 20 waits || fail "clock: waits for its next attempt"
+	rules "clock BACK $back *"
+	ok "clock back by $back: what waited is stored" \
+	    until_true 30 is_stored
+	ok "clock back by $back: what is done leaves the spool" \
+	    until_true 30 emptied
+	path_make "after-$back" "$back $(seq 700)"
+	put "$key" "$nar"
+	is "clock back by $back: pushes are taken" "$code" 201
+	ok "clock back by $back: and stored" until_true 30 is_stored
+done
+rules
+settle
+
 # An index is for the stores that it was made for.
 prog_stop upload
 conf_set store_dir /gnu/store

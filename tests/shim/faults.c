@@ -15,6 +15,8 @@
  * WHICH  the n-th such call since the rules changed, or "*" for each.
  * PATH   a pattern of fnmatch(3).
  *
+ * "clock BACK SECONDS *" sets the clock on the wall back by so many.
+ *
  * DIR/log gets "CALL PATH" of each call that worked and changed a file, and of
  * writes to sockets; "CALL PATH WHAT" of each that was made to fail.  Both
  * files must exist before the program starts: they are opened once, since the
@@ -38,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RULES_MAX 2048
@@ -61,6 +64,7 @@ static char text[RULES_MAX];
 static struct rule rules[RULES];
 static unsigned int nrules;
 static volatile bool malloc_fails;
+static long clock_back;
 
 static const struct {
 	const char *name;
@@ -114,6 +118,7 @@ read_rules(void)
 	memcpy(text, new, sizeof(text));
 	nrules = 0;
 	malloc_fails = false;
+	clock_back = 0;
 	for (line = new; nrules < RULES; line = end + 1) {
 		if ((end = strchr(line, '\n')) == NULL)
 			return;
@@ -125,6 +130,8 @@ read_rules(void)
 			continue;
 		if (strcmp(r->call, "malloc") == 0)
 			malloc_fails = true;
+		if (strcmp(r->call, "clock") == 0)
+			clock_back = strtol(r->which, NULL, 10);
 		nrules++;
 	}
 }
@@ -187,6 +194,36 @@ fails(const char *call, const char *path, bool durable)
 	pthread_mutex_unlock(&mutex);
 	errno = error == 0 ? saved : error;
 	return error != 0;
+}
+
+/* The clock ------------------------------------------------------------------
+ */
+
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+	const int saved = errno;
+	const int rc = (int)syscall(SYS_clock_gettime, id, ts);
+
+	if (rc == -1 || id != CLOCK_REALTIME || rules_fd == -1)
+		return rc;
+	pthread_mutex_lock(&mutex);
+	read_rules();
+	ts->tv_sec -= clock_back;
+	pthread_mutex_unlock(&mutex);
+	errno = saved;
+	return rc;
+}
+
+time_t
+time(time_t *t)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (t != NULL)
+		*t = ts.tv_sec;
+	return ts.tv_sec;
 }
 
 /* What fd is open on: a path, or such as "socket:[1]". */

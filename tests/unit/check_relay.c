@@ -459,7 +459,7 @@ START_TEST(leaves_the_claims_of_the_living)
 
 	put(LOG_X, "x");
 	ck_assert_int_eq(index_claim(ix, CACHE_MAIN, "another",
-			     (int64_t)time(NULL), 3600, &row, 1, &n),
+			     (int64_t)time(NULL), 120, &row, 1, &n),
 	    0);
 	ck_assert_uint_eq(n, 1);
 	put(LOG_Y, "y");
@@ -468,6 +468,44 @@ START_TEST(leaves_the_claims_of_the_living)
 	stop();
 	ck_assert_int_eq(get(LOG_X).state, ASSET_RELAYING);
 	ck_assert_int_eq(get(LOG_Y).state, ASSET_STORED);
+}
+END_TEST
+
+/* Times that were set before the clock was set back -------------------------
+ */
+
+START_TEST(a_claim_of_the_future_runs_out)
+{
+	struct asset_row row;
+	size_t n;
+
+	put(LOG_X, "x");
+	ck_assert_int_eq(index_claim(ix, CACHE_MAIN, "another",
+			     (int64_t)time(NULL) + 9999, 120, &row, 1, &n),
+	    0);
+	ck_assert_uint_eq(n, 1);
+	index_asset_clear(&row);
+	start(files);
+	wait_for(ASSET_STORED, 1);
+}
+END_TEST
+
+START_TEST(an_attempt_of_the_future_is_now_at_a_start)
+{
+	put(LOG_X, "x");
+	ask("UPDATE asset SET next_attempt = unixepoch() + 3000");
+	start(files);
+	wait_for(ASSET_STORED, 1);
+}
+END_TEST
+
+/* No delay is so long. */
+START_TEST(an_attempt_of_the_far_future_is_now)
+{
+	start(files);
+	put(LOG_X, "x");
+	ask("UPDATE asset SET next_attempt = unixepoch() + 99999");
+	wait_for(ASSET_STORED, 1);
 }
 END_TEST
 
@@ -523,11 +561,11 @@ START_TEST(once_leaves_the_claims_of_the_living)
 
 	put(LOG_X, "x");
 	ck_assert_int_eq(index_claim_key(ix, CACHE_MAIN, LOG_Y, "another",
-			     (int64_t)time(NULL), 3600, &row, &n),
+			     (int64_t)time(NULL), 120, &row, &n),
 	    0);
 	ck_assert_uint_eq(n, 0);
 	ck_assert_int_eq(index_claim_key(ix, CACHE_MAIN, LOG_X, "another",
-			     (int64_t)time(NULL), 3600, &row, &n),
+			     (int64_t)time(NULL), 120, &row, &n),
 	    0);
 	ck_assert_uint_eq(n, 1);
 	index_asset_clear(&row);
@@ -1112,6 +1150,9 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, stores_objects_and_narinfos);
 	tcase_add_test(tc, stores_more_than_a_batch);
+	tcase_add_test(tc, a_claim_of_the_future_runs_out);
+	tcase_add_test(tc, an_attempt_of_the_future_is_now_at_a_start);
+	tcase_add_test(tc, an_attempt_of_the_far_future_is_now);
 	tcase_add_test(tc, tells_the_index_again);
 	tcase_add_test(tc, replaces_what_is_stored);
 	tcase_add_test(tc, lost_spool_file_is_a_failure);

@@ -125,7 +125,7 @@ void
 asset_xml_error(const struct buf *body, struct buf *why, char code[64])
 {
 	const char *s = buf_str(body), *c, *m;
-	size_t nc = 0, nm = 0;
+	size_t nc = 0, nm = 0, i, from = why->len;
 
 	code[0] = '\0';
 	if ((c = xml_text(s, "Code", &nc)) != NULL && nc < 64) {
@@ -136,6 +136,10 @@ asset_xml_error(const struct buf *body, struct buf *why, char code[64])
 	m = xml_text(s, "Message", &nm);
 	if (m != NULL && nm > 0)
 		buf_addf(why, ": %.*s", (int)(nm < 300 ? nm : 300), m);
+	/* One line, whatever it says. */
+	for (i = from; i < why->len; i++)
+		if ((unsigned char)why->p[i] < ' ')
+			why->p[i] = ' ';
 }
 
 void

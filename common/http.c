@@ -276,9 +276,9 @@ write_body(char *p, size_t size, size_t n, void *arg)
 	return t->ended ? 0 : n;
 }
 
-/* Does the header line (p, n) have this name?  Its value into out if so. */
-static void
-header_value(const char *p, size_t n, const char *name, char *out, size_t size)
+void
+http_header_value(
+    const char *p, size_t n, const char *name, char *out, size_t size)
 {
 	size_t len = strlen(name);
 
@@ -307,8 +307,8 @@ read_header(char *p, size_t size, size_t n, void *arg)
 	/* A "100 Continue" may have come first. */
 	if (n > 5 && memcmp(p, "HTTP/", 5) == 0)
 		t->retry_after[0] = t->a->etag[0] = '\0';
-	header_value(p, n, "etag", t->a->etag, sizeof(t->a->etag));
-	header_value(
+	http_header_value(p, n, "etag", t->a->etag, sizeof(t->a->etag));
+	http_header_value(
 	    p, n, "retry-after", t->retry_after, sizeof(t->retry_after));
 	return n;
 }

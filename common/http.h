@@ -85,6 +85,11 @@ struct http_answer {
 int http_do(struct http_pool *hp, const struct http_call *call,
     struct http_answer *a, struct buf *why);
 
+/* If the header line (p, n) has this name and its value is shorter than size:
+ * the value into out, which stays as it was otherwise. */
+void http_header_value(
+    const char *p, size_t n, const char *name, char *out, size_t size);
+
 /* The seconds a Retry-After header asks for (RFC 9110, 10.2.3), at most a day;
  * 0 when it can't be understood. */
 int64_t http_retry_after(const char *value, int64_t now);

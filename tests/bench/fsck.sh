@@ -1,11 +1,19 @@
 #!/bin/sh
 # How fast tmpnix fsck is: N paths (100,000 by default) of a file store, each a
-# file of 4 kB, and what an index made from the store takes.
+# file of 4 kB, and what an index made from the store takes.  ASSETS=s3: of a
+# bucket, 3,000 paths by default.
 # shellcheck disable=SC1091,SC2034,SC2154
 . "$(dirname "$0")/../e2e/lib.sh"
 
 STORE=/nix/store
-N=${N:-100000}
+case ${ASSETS-} in
+s3)
+	. "$top_srcdir/tests/e2e/store.sh"
+	N=${N:-3000}
+	rgw_start
+	;;
+*) N=${N:-100000} ;;
+esac
 site_make $STORE stream
 mkdir -p "$S/store/nar"
 python3 - "$N" "$S/store" <<'EOT' || stop "the store can't be made"
@@ -35,6 +43,15 @@ for i in range(int(sys.argv[1])):
 EOT
 rm "$S"/index.db*
 mb=$(du -sm --apparent-size "$S/store/nar" | cut -f 1)
+if [ "${ASSETS-}" = s3 ]; then
+	conf_s3 "$s3_port"
+	(cd "$S/store" && find . -type f) |
+	    sed "s|^\./\(.*\)|upload-file = \"$S/store/\1\"\nurl =\
+ \"http://127.0.0.1:$s3_port/$BUCKET/\1\"|" | sed '/^url =$/{N;s/\n//}' \
+	    >"$W/uploads"
+	s3 -K "$W/uploads" || stop "the bucket can't be filled"
+	rm -rf "$S/store"
+fi
 # timed NAME ARG...: of tmpnix fsck, what it did a second.
 timed() {
 	name=$1
@@ -49,5 +66,14 @@ timed() {
 }
 timed "an index made from the store" --rebuild
 timed "sizes" # (and the index against itself)
+if [ "${ASSETS-}" = s3 ]; then
+	s3 -X PUT -d "{\"Version\":\"2012-10-17\",\"Statement\":[{
+	    \"Effect\":\"Deny\",\"Principal\":\"*\",
+	    \"Action\":[\"s3:ListBucket\"],
+	    \"Resource\":[\"arn:aws:s3:::$BUCKET\"]}]}" \
+	    "http://127.0.0.1:$s3_port/$BUCKET?policy="
+	timed "a HEAD for each"
+	s3 -X DELETE "http://127.0.0.1:$s3_port/$BUCKET?policy="
+fi
 timed "bytes" --bytes
 timed "unpacked again" --bytes --verify

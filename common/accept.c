@@ -78,7 +78,9 @@ verify(const struct entry *e, struct verified *v)
 
 	const struct verifier_wait w = { .token = e->token->name,
 		.seconds = WAIT_SECONDS,
-		.references = e->a->conf->check_references };
+		.references = e->a->conf->check_references,
+		.gone = e->a->gone,
+		.arg = e->a->arg };
 
 	switch (verifier_wait(e->a->verifier, e->ix, nar, &w, v)) {
 	case VERIFIER_DONE:
@@ -94,6 +96,15 @@ verify(const struct entry *e, struct verified *v)
 		    "its NAR %s is still being verified: send this narinfo "
 		    "again later",
 		    nar->s);
+	case VERIFIER_BUSY:
+		return refuse(e, 424,
+		    "its NAR %s is still being verified, and too many narinfos "
+		    "of token %s wait for theirs: send this one again later",
+		    nar->s, e->token->name);
+	case VERIFIER_LEFT:
+		log_info("%s: its client went away while %s was being verified",
+		    e->ni->base, nar->s);
+		break;
 	case VERIFIER_ERROR:
 		break;
 	}

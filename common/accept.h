@@ -19,6 +19,8 @@ struct acceptor {
 	const char *cache;
 	struct verifier *verifier; /* NULL: verify = file */
 	const struct policy *policy;
+	bool (*gone)(void *arg); /* has this request's client gone? */
+	void *arg;
 };
 
 /*

@@ -247,7 +247,8 @@ hold_back(struct put *u)
 		    "%s: %s, and enough others wait already: try again later",
 		    u->key.s, why);
 	while (status == 0 && must_wait(u, &why)) {
-		if (clock_s() > until || request_stopping(u->r))
+		if (clock_s() > until || request_stopping(u->r) ||
+		    request_gone(u->r))
 			status = reply_text(
 			    u->r, no, "%s: %s: try again later", u->key.s, why);
 		else
@@ -396,9 +397,16 @@ sink_spool(void *arg, const void *p, size_t n)
 /* Entering ---------------------------------------------------------------- */
 
 static bool
+gone(void *arg)
+{
+	return request_gone(arg);
+}
+
+/* Is there nobody left to be answered? */
+static bool
 stopping(void *arg)
 {
-	return request_stopping(arg);
+	return request_stopping(arg) || request_gone(arg);
 }
 
 /* The body is taken. */
@@ -470,7 +478,9 @@ verified(struct put *u, int64_t since)
 {
 	struct verifier *v = u->p->acceptor->verifier;
 	int64_t left = since + ANSWER_SECONDS - clock_s();
-	struct verifier_wait w = { .token = u->p->token.name };
+	struct verifier_wait w = {
+		.token = u->p->token.name, .gone = gone, .arg = u->r
+	};
 	struct verified result;
 
 	if (v == NULL || u->key.kind != KEY_NAR)
@@ -483,6 +493,8 @@ verified(struct put *u, int64_t since)
 	case VERIFIER_GONE: /* to the store: by who verified it first */
 		return 0;
 	case VERIFIER_SLOW:
+	case VERIFIER_BUSY:
+	case VERIFIER_LEFT:
 		return reply_text(u->r, 424,
 		    "%s: it is still being verified: send it again", u->key.s);
 	case VERIFIER_NO_NAR:
@@ -1014,11 +1026,14 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 static int
 accept_entry(struct put *u, struct narinfo *ni)
 {
+	struct acceptor a = *u->p->acceptor;
 	char why[512];
 	int status;
 
-	status = accept_narinfo(
-	    u->p->acceptor, u->p->index, &u->p->token, ni, why, sizeof(why));
+	a.gone = gone;
+	a.arg = u->r;
+	status =
+	    accept_narinfo(&a, u->p->index, &u->p->token, ni, why, sizeof(why));
 	if (status == 0)
 		return 0;
 	return why[0] == '\0'

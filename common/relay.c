@@ -154,6 +154,8 @@ have_verified(struct relay *re, struct index *ix, struct item *it)
 		verified_clear(&result);
 		return ASSET_OK;
 	case VERIFIER_SLOW:
+	case VERIFIER_BUSY:
+	case VERIFIER_LEFT:
 		buf_adds(&it->why, "it is still being verified");
 		return ASSET_RETRY;
 	case VERIFIER_NO_NAR:

@@ -17,26 +17,33 @@
 
 /* Open files that wait for a thread. */
 #define JOBS_MAX 256
+/* How often one who waits asks whether its client has gone. */
+#define GONE_MS 250
 /* The brotli decoder keeps its tables on the stack; the rest asks for less. */
 #define STACK_BYTES ((size_t)1 << 20)
 
 enum job_state { JOB_WAITING, JOB_RUNNING };
 
-/* Those who have jobs. */
+/* Those who have jobs, or wait for one. */
 struct turn {
 	struct turn *next;
 	char token[TOKEN_NAME_MAX + 1];
 	size_t njobs;
 	size_t running;
+	size_t waiting; /* of them, for a job of whomever */
+	size_t leaving; /* of those: how many have to go */
 	uint64_t last; /* when it last had its turn */
 };
 
 struct job {
 	struct job *next;
 	struct turn *turn;
+	uint64_t id; /* no other ever has it */
 	struct key key;
 	int fd;
 	bool references;
+	bool sent; /* a NAR's PUT asked for it */
+	size_t waiting; /* who wait for it */
 	enum job_state state;
 };
 
@@ -52,8 +59,10 @@ struct verifier {
 	struct job *jobs; /* waiting and running; of a token the next first */
 	size_t njobs;
 	size_t running;
+	size_t waiting; /* of all turns, but for those that are leaving */
+	size_t waiting_max;
 	struct turn *turns;
-	uint64_t clock; /* of turns */
+	uint64_t clock; /* of turns and jobs */
 	struct verify_how limits; /* of the next job */
 	pthread_mutex_t knowing; /* for what follows */
 	struct refset *known; /* paths; NULL until references are wanted */
@@ -73,7 +82,7 @@ show_jobs(struct verifier *v)
 	const struct turn *t;
 
 	for (t = v->turns; t != NULL; t = t->next)
-		if (t->token[0] != '\0')
+		if (t->token[0] != '\0' && t->njobs > 0)
 			buf_addf(&lines, "%zu %zu %s\n", t->running,
 			    t->njobs - t->running, t->token);
 	if (!buf_failed(&lines))
@@ -97,13 +106,13 @@ get_turn(struct verifier *v, const char *token)
 	return t;
 }
 
-/* A token without jobs is forgotten. */
+/* A token without any is forgotten. */
 static void
 put_turn(struct verifier *v, struct turn *turn)
 {
 	struct turn **at;
 
-	if (turn->njobs > 0)
+	if (turn->njobs > 0 || turn->waiting > 0)
 		return;
 	for (at = &v->turns; *at != turn; at = &(*at)->next)
 		;
@@ -195,16 +204,20 @@ hurry(struct verifier *v, struct job *job)
 	v->jobs = job;
 }
 
-/* Add a job for fd, which is taken, unless there is one for its key; at most
- * max in all, and a quarter of that of a token. */
+/* Add a job for fd, which is taken, unless there is one for its key.  Of those
+ * that NARs' PUTs asked for there are at most JOBS_MAX, and a quarter of that
+ * of a token; of others, as many as wait. */
 static void
 add_job(struct verifier *v, const struct key *k, int fd, const char *token,
-    bool references, size_t max)
+    bool references, bool sent)
 {
+	const size_t max = sent ? JOBS_MAX : SIZE_MAX;
 	struct turn *turn = NULL;
 	struct job *job, **at;
 
-	if (find_job(v, k->s) != NULL || v->njobs >= max ||
+	if ((job = find_job(v, k->s)) != NULL)
+		job->sent = job->sent || sent;
+	if (job != NULL || v->njobs >= max ||
 	    (turn = get_turn(v, token)) == NULL || turn->njobs >= max / 4 ||
 	    (job = calloc(1, sizeof(*job))) == NULL) {
 		if (turn != NULL)
@@ -214,9 +227,11 @@ add_job(struct verifier *v, const struct key *k, int fd, const char *token,
 	}
 	job->turn = turn;
 	turn->njobs++;
+	job->id = ++v->clock;
 	job->key = *k;
 	job->fd = fd;
 	job->references = references;
+	job->sent = sent;
 	for (at = &v->jobs; *at != NULL; at = &(*at)->next)
 		;
 	*at = job;
@@ -329,6 +344,15 @@ work(void *arg)
 	return NULL;
 }
 
+/* How many of so many threads may wait at once. */
+static size_t
+may_wait(uint64_t threads)
+{
+	return (size_t)(threads >= 16 ? threads - threads / 8
+		: threads > 1	      ? threads - 1
+				      : 1);
+}
+
 struct verifier *
 verifier_start(const struct conf *conf, const char *cache,
     struct asset_store *store, struct spool_dir *spool, struct ledger *ledger)
@@ -345,6 +369,7 @@ verifier_start(const struct conf *conf, const char *cache,
 	v->store = store;
 	v->spool = spool;
 	v->ledger = ledger;
+	v->waiting_max = may_wait(conf->threads);
 	pthread_mutex_init(&v->mutex, NULL);
 	verifier_set_limits(v, conf);
 	pthread_mutex_init(&v->knowing, NULL);
@@ -420,7 +445,7 @@ verifier_submit(struct verifier *v, const struct key *k, int fd,
     const char *token, bool references)
 {
 	pthread_mutex_lock(&v->mutex);
-	add_job(v, k, fd, token, references, JOBS_MAX);
+	add_job(v, k, fd, token, references, true);
 	pthread_mutex_unlock(&v->mutex);
 }
 
@@ -464,23 +489,183 @@ open_nar(struct verifier *v, struct index *ix, const struct key *k, int *fd)
 	return VERIFIER_GONE;
 }
 
-/* Wait until there is no job for key: 0, or -1 when it is late. */
-static int
-wait_job(struct verifier *v, const char *key, const struct timespec *until)
+/* The token that most wait for, those that are leaving left out. */
+static struct turn *
+most_waiting(struct verifier *v)
 {
-	struct job *job;
-	int rc = 0;
+	struct turn *t, *most = NULL;
 
+	for (t = v->turns; t != NULL; t = t->next)
+		if (most == NULL ||
+		    t->waiting - t->leaving > most->waiting - most->leaving)
+			most = t;
+	return most;
+}
+
+/* May one more of this token wait?  Another may have to leave for it. */
+static bool
+begin_waiting(struct verifier *v, struct turn *turn)
+{
+	struct turn *most;
+
+	if (v->waiting >= v->waiting_max) {
+		most = most_waiting(v);
+		if (most->waiting - most->leaving <=
+		    turn->waiting - turn->leaving + 1)
+			return false;
+		most->leaving++;
+		v->waiting--;
+		pthread_cond_broadcast(&v->done);
+	}
+	turn->waiting++;
+	v->waiting++;
+	return true;
+}
+
+/* asked: it is one of those that have to leave. */
+static void
+end_waiting(struct verifier *v, struct turn *turn, bool asked)
+{
+	if (asked)
+		turn->leaving--;
+	else
+		v->waiting--;
+	turn->waiting--;
+	/* Those who were to leave may have done so by themselves. */
+	if (turn->leaving > turn->waiting) {
+		turn->leaving--;
+		v->waiting++;
+	}
+	put_turn(v, turn);
+}
+
+/* Until then, or until it is time to ask whether the client has gone. */
+static struct timespec
+next_look(const struct timespec *until, const struct verifier_wait *w)
+{
+	struct timespec at;
+
+	if (w->gone == NULL)
+		return *until;
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_nsec += GONE_MS * 1000000L;
+	if (at.tv_nsec >= 1000000000L) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000L;
+	}
+	return at.tv_sec > until->tv_sec ||
+		(at.tv_sec == until->tv_sec && at.tv_nsec > until->tv_nsec)
+	    ? *until
+	    : at;
+}
+
+static bool
+is_past(const struct timespec *until)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > until->tv_sec ||
+	    (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
+}
+
+/* Has the client gone?  Asked without the mutex. */
+static bool
+has_gone(struct verifier *v, const struct verifier_wait *w)
+{
+	bool gone;
+
+	if (w->gone == NULL)
+		return false;
+	pthread_mutex_unlock(&v->mutex);
+	gone = w->gone(w->arg);
 	pthread_mutex_lock(&v->mutex);
-	while ((job = find_job(v, key)) != NULL && rc == 0) {
-		if (atomic_load(&v->stopping))
-			break;
+	return gone;
+}
+
+/* Nobody needs a job that has not begun when the last who waits goes. */
+static void
+drop_job(struct verifier *v, struct job *job)
+{
+	if (job->waiting == 0 && !job->sent && job->state == JOB_WAITING)
+		remove_job(v, job);
+}
+
+/* Wait a while, or until the client has gone: VERIFIER_DONE to look again. */
+static enum verifier_rc
+wait_once(struct verifier *v, const struct turn *turn,
+    const struct verifier_wait *w, const struct timespec *until)
+{
+	const struct timespec look = next_look(until, w);
+
+	if (!atomic_load(&v->stopping))
+		pthread_cond_timedwait(&v->done, &v->mutex, &look);
+	if (atomic_load(&v->stopping) || is_past(until))
+		return VERIFIER_SLOW;
+	if (turn != NULL && turn->leaving > 0)
+		return VERIFIER_BUSY;
+	return has_gone(v, w) ? VERIFIER_LEFT : VERIFIER_DONE;
+}
+
+/* Wait until there is no job for key: VERIFIER_DONE, or why not. */
+static enum verifier_rc
+wait_in_turn(struct verifier *v, const char *key, const struct turn *turn,
+    const struct verifier_wait *w, const struct timespec *until)
+{
+	enum verifier_rc rc = VERIFIER_DONE;
+	struct job *job;
+	uint64_t id;
+
+	while (rc == VERIFIER_DONE && (job = find_job(v, key)) != NULL) {
 		if (job->state == JOB_WAITING)
 			hurry(v, job);
-		rc = pthread_cond_timedwait(&v->done, &v->mutex, until);
+		id = job->id;
+		job->waiting++;
+		rc = wait_once(v, turn, w, until);
+		/* It may have ended, and there may be another. */
+		if ((job = find_job(v, key)) != NULL && job->id == id) {
+			job->waiting--;
+			if (rc != VERIFIER_DONE)
+				drop_job(v, job);
+		} else if (rc == VERIFIER_BUSY || rc == VERIFIER_LEFT)
+			rc = VERIFIER_DONE;
 	}
+	return rc;
+}
+
+/* The same for a client, as one of those who may wait. */
+static enum verifier_rc
+wait_for_client(struct verifier *v, const char *key,
+    const struct verifier_wait *w, const struct timespec *until)
+{
+	enum verifier_rc rc;
+	struct turn *turn;
+
+	if ((turn = get_turn(v, w->token)) == NULL)
+		return VERIFIER_ERROR;
+	if (begin_waiting(v, turn)) {
+		rc = wait_in_turn(v, key, turn, w, until);
+		end_waiting(v, turn, rc == VERIFIER_BUSY);
+		return rc;
+	}
+	put_turn(v, turn);
+	drop_job(v, find_job(v, key));
+	return VERIFIER_BUSY;
+}
+
+static enum verifier_rc
+wait_job(struct verifier *v, const char *key, const struct verifier_wait *w,
+    const struct timespec *until)
+{
+	enum verifier_rc rc = VERIFIER_DONE;
+
+	pthread_mutex_lock(&v->mutex);
+	if (w->gone == NULL)
+		rc = wait_in_turn(v, key, NULL, w, until);
+	else if (find_job(v, key) != NULL)
+		rc = wait_for_client(v, key, w, until);
 	pthread_mutex_unlock(&v->mutex);
-	return job == NULL ? 0 : -1;
+	return rc;
 }
 
 /* Is what it was too large for another limit by now? */
@@ -537,8 +722,8 @@ verifier_wait(struct verifier *v, struct index *ix, const struct key *k,
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += w->seconds;
 	for (tries = 0; tries < 2; tries++) {
-		if (wait_job(v, k->s, &until) == -1)
-			return VERIFIER_SLOW;
+		if ((rc = wait_job(v, k->s, w, &until)) != VERIFIER_DONE)
+			return rc;
 		switch (get_result(v, ix, k, w->references, out)) {
 		case 1:
 			return VERIFIER_DONE;
@@ -553,7 +738,7 @@ verifier_wait(struct verifier *v, struct index *ix, const struct key *k,
 		if ((rc = open_nar(v, ix, k, &fd)) != VERIFIER_DONE)
 			return rc;
 		pthread_mutex_lock(&v->mutex);
-		add_job(v, k, fd, w->token, w->references, SIZE_MAX);
+		add_job(v, k, fd, w->token, w->references, false);
 		pthread_mutex_unlock(&v->mutex);
 	}
 	return VERIFIER_ERROR;

@@ -10,6 +10,13 @@
  * other: verify_workers run at once, and one more for a token that has none
  * running, so that nobody waits for what another has begun.
  *
+ * Who waits for a result holds a thread that could serve others.  An eighth of
+ * the threads is left to these; when more want to wait, one of the token that
+ * has most waiting has to go, be it the last to come.  Who waits goes too when
+ * its client has gone, and its job with it, unless that is running or a NAR's
+ * PUT asked for it: what it finds is there for the next to ask, and what it may
+ * take is bounded.
+ *
  * References are looked for among the paths that are here when a NAR is read.
  *
  * Memory: each thread takes what verify.h says; a job waiting is an open file,
@@ -59,6 +66,8 @@ enum verifier_rc {
 	VERIFIER_NO_NAR, /* there is no such asset */
 	VERIFIER_GONE, /* there is, but its bytes are not at hand */
 	VERIFIER_SLOW, /* not done after the timeout */
+	VERIFIER_BUSY, /* too many wait, most of them this token's */
+	VERIFIER_LEFT, /* the client has gone */
 	VERIFIER_ERROR, /* our fault (logged) */
 };
 
@@ -66,6 +75,9 @@ struct verifier_wait {
 	const char *token; /* whose turn it is when it is done now; "" */
 	unsigned int seconds; /* the longest wait */
 	bool references; /* they must have been looked for */
+	bool (*gone)(void *arg); /* has the client gone?  NULL: there is none,
+				  * and no thread that could serve others */
+	void *arg;
 };
 
 /* What is known of the NAR k; wait for it.  ix is the calling thread's. */

@@ -8,13 +8,19 @@
  *
  * A body in the spool is on the same file system and enters by a hard link;
  * rename(2) puts it in place, so a reader sees the old file or the new one.
+ *
+ * Until then it lies in .put/N/, a directory that a process has to itself for
+ * as long as it holds the lock (flock) of it.  What the dead left in theirs is
+ * removed whenever a process takes one.
  */
 #include "config.h"
 
 #include "asset.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -29,11 +35,16 @@
 
 /* Temporary names begin with a dot: no key does, and no server lists them. */
 #define TEMP_MAX 64
+#define TEMP_DIR ".put"
+/* Processes at once: CGI has one for each request. */
+#define TEMP_DIRS 1024
 #define FLUSH_BATCH 64
 
 struct asset_file {
 	struct asset_store store;
 	int root;
+	int temp; /* our directory for what is not in place; -1: we don't write
+		   */
 	atomic_uint_fast64_t counter;
 };
 
@@ -108,33 +119,45 @@ place(const struct asset_source *src, int dir, const char *temp)
 	return rc;
 }
 
+/* Make the file name in dir of src, by way of a file in temp_dir. */
+static int
+put_by(struct asset_file *af, const struct asset_source *src, int temp_dir,
+    int dir, const char *name)
+{
+	char temp[TEMP_MAX];
+	int rc = -1, saved;
+
+	snprintf(temp, sizeof(temp), ".put.%llu",
+	    (unsigned long long)atomic_fetch_add(&af->counter, 1));
+	if (place(src, temp_dir, temp) == 0)
+		rc = renameat(temp_dir, temp, dir, name);
+	saved = errno;
+	/* Renaming a link over another link of the same file leaves both. */
+	if (unlinkat(temp_dir, temp, 0) == -1 && errno != ENOENT && rc == 0)
+		return -1;
+	errno = saved;
+	return rc;
+}
+
 static enum asset_rc
 file_put(struct asset_store *as, const struct asset_source *src, char **url,
     struct buf *why)
 {
 	struct asset_file *af = (struct asset_file *)as;
-	char temp[TEMP_MAX];
 	const char *name;
-	enum asset_rc rc = ASSET_OK;
-	int dir;
+	int dir, rc;
 
 	*url = NULL;
 	if ((dir = open_parent(af, src->key, &name, true)) == -1)
 		return failed("open the directory of", src->key, why);
-	snprintf(temp, sizeof(temp), ".put.%ld.%llu", (long)getpid(),
-	    (unsigned long long)atomic_fetch_add(&af->counter, 1));
-	/* A namesake is the leftover of a crash: nobody else has our pid. */
-	if (unlinkat(dir, temp, 0) == -1 && errno != ENOENT)
-		rc = failed("remove the old temporary of", src->key, why);
-	else if (place(src, dir, temp) == -1)
-		rc = failed("write", src->key, why);
-	else if (renameat(dir, temp, dir, name) == -1)
-		rc = failed("rename", src->key, why);
-	/* Renaming a link over another link of the same file leaves both. */
-	if (unlinkat(dir, temp, 0) == -1 && errno != ENOENT && rc == ASSET_OK)
-		rc = failed("remove the temporary of", src->key, why);
+	rc = put_by(af, src, af->temp, dir, name);
+	/* A directory of the store may be another disk. */
+	if (rc == -1 && errno == EXDEV)
+		rc = put_by(af, src, dir, dir, name);
+	if (rc == -1)
+		failed("write", src->key, why);
 	close(dir);
-	return rc;
+	return rc == 0 ? ASSET_OK : ASSET_RETRY;
 }
 
 /*
@@ -203,6 +226,8 @@ file_close(struct asset_store *as)
 {
 	struct asset_file *af = (struct asset_file *)as;
 
+	if (af->temp != -1)
+		close(af->temp);
 	close(af->root);
 	free(af);
 }
@@ -220,14 +245,83 @@ static const struct asset_ops file_ops = {
 	.close = file_close,
 };
 
-/* Remove dir/name and dir/name/nar when there is nothing in them. */
+/* Remove what is in the directory fd, files (0) or empty directories. */
+static void
+remove_all(int fd, int flags)
+{
+	struct dirent *de;
+	DIR *d;
+
+	if ((fd = file_open_dir(fd, ".", 0, false)) == -1)
+		return;
+	if ((d = fdopendir(fd)) == NULL) {
+		close(fd);
+		return;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (strcmp(de->d_name, ".") != 0 &&
+		    strcmp(de->d_name, "..") != 0)
+			unlinkat(fd, de->d_name, flags);
+	closedir(d);
+}
+
+/* Directory number i of put, if it is nobody's: a descriptor with its lock and
+ * nothing left in it; else -1, with ENOENT when it is not there. */
+static int
+take_temp(int put, unsigned int i, bool make)
+{
+	char name[TEMP_MAX];
+	int fd;
+
+	snprintf(name, sizeof(name), "%u", i);
+	if ((fd = file_open_dir(put, name, 0700, make)) == -1)
+		return -1;
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		close(fd);
+		errno = EWOULDBLOCK;
+		return -1;
+	}
+	remove_all(fd, 0);
+	return fd;
+}
+
+/* A directory of our own, and those of the dead emptied. */
+static int
+open_temp(int root)
+{
+	unsigned int i;
+	int put, fd = -1, other;
+
+	if ((put = file_open_dir(root, TEMP_DIR, 0700, true)) == -1)
+		return -1;
+	for (i = 0; i < TEMP_DIRS && fd == -1; i++)
+		if ((fd = take_temp(put, i, true)) == -1 &&
+		    errno != EWOULDBLOCK)
+			break;
+	/* They are numbered without a gap. */
+	for (; fd != -1 && i < TEMP_DIRS; i++) {
+		if ((other = take_temp(put, i, false)) != -1)
+			close(other);
+		else if (errno != EWOULDBLOCK)
+			break;
+	}
+	close(put);
+	return fd;
+}
+
+/* Remove dir/name with nar/ and .put/ when there is nothing in them. */
 static bool
 remove_empty(int dir, const char *name)
 {
-	int fd;
+	int fd, put;
 
 	if ((fd = file_open_dir(dir, name, 0, false)) == -1)
 		return false;
+	if ((put = file_open_dir(fd, TEMP_DIR, 0, false)) != -1) {
+		remove_all(put, AT_REMOVEDIR);
+		close(put);
+	}
+	unlinkat(fd, TEMP_DIR, AT_REMOVEDIR);
 	unlinkat(fd, "nar", AT_REMOVEDIR);
 	close(fd);
 	return unlinkat(dir, name, AT_REMOVEDIR) == 0;
@@ -291,13 +385,17 @@ asset_file_open(const char *state_dir, const char *dir, bool make)
 		return NULL;
 	af->store.ops = &file_ops;
 	af->store.dir = dir;
-	af->root = -1;
+	af->root = af->temp = -1;
 	if ((state = file_open_dir(AT_FDCWD, state_dir, 0, false)) != -1) {
 		af->root = file_open_dir(state, dir, 0755, make);
 		close(state);
 	}
-	if (af->root == -1) {
+	if (af->root != -1 && make)
+		af->temp = open_temp(af->root);
+	if (af->root == -1 || (make && af->temp == -1)) {
 		log_warn("file store: %s/%s", state_dir, dir);
+		if (af->root != -1)
+			close(af->root);
 		free(af);
 		return NULL;
 	}

@@ -145,6 +145,7 @@ scenario() {
 	up
 	left() {
 		find "$S/spool/incoming" "$S/spool/ready" -type f
+		find "$S" -name '.put.*'
 	}
 	is "$scenario_name: left over" "$(left)" ''
 	prog_stop upload

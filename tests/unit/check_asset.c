@@ -1,5 +1,7 @@
 #include "config.h"
 
+#include <sys/file.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -108,7 +110,8 @@ static int
 visit(const char *path, const struct stat *st, int type, struct FTW *f)
 {
 	(void)st;
-	ck_assert_int_ne(path[f->base], '.');
+	if (type == FTW_F)
+		ck_assert_int_ne(path[f->base], '.');
 	nfiles += type == FTW_F;
 	return 0;
 }
@@ -221,17 +224,30 @@ START_TEST(the_same_file_twice)
 }
 END_TEST
 
-/* What a process of our number left when it died. */
-START_TEST(old_temporary_is_no_obstacle)
+/* What others left, when they died and while they live. */
+START_TEST(temporaries_of_the_dead_are_removed)
 {
-	char name[64];
+	struct asset_store *another;
+	int fd;
 
-	ck_assert_int_eq(put(memory("log/x", "x")), ASSET_OK);
-	snprintf(name, sizeof(name), "store/log/.put.%ld.1", (long)getpid());
-	scratch_write(name, "half", 4);
-	ck_assert_int_eq(put(memory("log/y", "whole")), ASSET_OK);
-	ck_holds("log/y", "whole");
-	ck_assert_int_eq(files(), 2);
+	scratch_write("store/.put/0/.put.0", "ours", 4);
+	ck_assert_int_eq(mkdir(scratch_path("store/.put/1"), 0700), 0);
+	scratch_write("store/.put/1/.put.7", "half", 4);
+	ck_assert_int_eq(mkdir(scratch_path("store/.put/2"), 0700), 0);
+	scratch_write("store/.put/2/.put.7", "half", 4);
+	fd = open(scratch_path("store/.put/2"), O_RDONLY | O_DIRECTORY);
+	ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+	ck_assert_ptr_nonnull(
+	    another = asset_file_open(scratch, "store", true));
+	ck_assert_int_eq(access(scratch_path("store/.put/0/.put.0"), F_OK), 0);
+	ck_assert_int_ne(access(scratch_path("store/.put/1/.put.7"), F_OK), 0);
+	ck_assert_int_eq(access(scratch_path("store/.put/2/.put.7"), F_OK), 0);
+	close(fd);
+	asset_store_close(another);
+	ck_assert_ptr_nonnull(
+	    another = asset_file_open(scratch, "store", true));
+	ck_assert_int_ne(access(scratch_path("store/.put/2/.put.7"), F_OK), 0);
+	asset_store_close(another);
 }
 END_TEST
 
@@ -496,7 +512,7 @@ main(void)
 	tcase_add_test(tc, from_a_file_by_copy);
 	tcase_add_test(tc, overwriting_leaves_the_old_to_its_readers);
 	tcase_add_test(tc, the_same_file_twice);
-	tcase_add_test(tc, old_temporary_is_no_obstacle);
+	tcase_add_test(tc, temporaries_of_the_dead_are_removed);
 	tcase_add_test(tc, confirms);
 	tcase_add_loop_test(
 	    tc, does_not_confirm_another_size, 0, (int)nitems(wrong));

@@ -45,6 +45,7 @@ struct fsck_finding {
 };
 
 struct fsck_note;
+struct fsck_place;
 
 struct fsck {
 	const struct conf *conf;
@@ -86,6 +87,11 @@ struct fsck {
 	int64_t noted_ms;
 	char noted_at[KEY_MAX + 1];
 	struct fsck_note *first, **last; /* findings to be noted */
+	/* Files of the spool, by size. */
+	struct fsck_place *places;
+	size_t nplaces, places_cap;
+	int64_t places_ms;
+	size_t taken, kept; /* by fsck_rebuild_spool */
 	unsigned int silent; /* objects since the store said something */
 };
 
@@ -129,6 +135,13 @@ int fsck_rebuild(struct fsck *c, const char *dir);
  */
 int fsck_rebuild_listed(struct fsck *c);
 
+/*
+ * Enter the NARs of the spool, which were acknowledged and not stored; what is
+ * no NAR is kept in spool/lost.  After the store.  0, 1 when over() said so, or
+ * -1.
+ */
+int fsck_rebuild_spool(struct fsck *c);
+
 /* Between the parts: tell of something; one that mended is FSCK_REPAIRED. */
 void fsck_found(struct fsck *c, enum fsck_state state, const char *kind,
     const char *key, const char *fmt, ...)
@@ -160,6 +173,12 @@ bool fsck_sampled(const struct fsck *c, const char *key);
 void fsck_pay(struct fsck *c, uint64_t n);
 /* The digest of an open file from its beginning: 0, or -1 with errno. */
 int fsck_digest(struct fsck *c, int fd, struct digest *d);
+/* The file name under dir, open, if it has the bytes of the row; else -1. */
+int fsck_open_same(
+    struct fsck *c, const struct asset_row *row, int dir, const char *name);
+/* The first file of the spool that has them: open, or -1. */
+int fsck_spool_find(struct fsck *c, const struct asset_row *row);
+void fsck_places_free(struct fsck *c);
 /* Take the narinfos over a lost NAR from where readers find them. */
 void fsck_hide(struct fsck *c, const char *nar_key);
 

@@ -123,6 +123,7 @@ void
 fsck_keep_end(struct fsck *c)
 {
 	forget_notes(c);
+	fsck_places_free(c);
 	index_close(c->keep);
 	c->keep = NULL;
 	if (c->lock != -1)

@@ -6,7 +6,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -301,10 +300,9 @@ put_back(struct fsck *c, struct index_check_asset *a, int fd, char **url)
 	return rc;
 }
 
-/* An open file with the bytes of the row under dir/name: -1 when it has not. */
-static int
-open_same(struct fsck *c, const struct index_check_asset *a, int dir,
-    const char *name)
+int
+fsck_open_same(
+    struct fsck *c, const struct asset_row *row, int dir, const char *name)
 {
 	struct digest d;
 	struct stat st;
@@ -314,33 +312,11 @@ open_same(struct fsck *c, const struct index_check_asset *a, int dir,
 	if (fd == -1)
 		return -1;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == a->row.size &&
-	    fsck_digest(c, fd, &d) == 0 && digest_equal(&d, &a->row.sha256))
+	    (uint64_t)st.st_size == row->size && fsck_digest(c, fd, &d) == 0 &&
+	    digest_equal(&d, &row->sha256))
 		return fd;
 	close(fd);
 	return -1;
-}
-
-/* The first file of a directory with these bytes. */
-static int
-open_in(
-    struct fsck *c, const struct index_check_asset *a, int at, const char *name)
-{
-	struct dirent *de;
-	int dir, found = -1;
-	DIR *d;
-
-	if ((dir = file_open_dir(at, name, 0, false)) == -1)
-		return -1;
-	if ((d = fdopendir(dir)) == NULL) {
-		close(dir);
-		return -1;
-	}
-	while (found == -1 && (de = readdir(d)) != NULL)
-		if (de->d_name[0] != '.')
-			found = open_same(c, a, dir, de->d_name);
-	closedir(d);
-	return found;
 }
 
 /* Another place that has the bytes: an open file, or -1. */
@@ -355,13 +331,9 @@ second_place(struct fsck *c, const struct index_check_asset *a)
 
 	for (i = 0; i < 2 && fd == -1; i++) {
 		snprintf(path, sizeof(path), "%s/%s", dirs[i], a->row.key);
-		fd = open_same(c, a, c->state_fd, path);
+		fd = fsck_open_same(c, &a->row, c->state_fd, path);
 	}
-	if (fd == -1)
-		fd = open_in(c, a, c->spool_fd, "lost");
-	if (fd == -1)
-		fd = open_in(c, a, c->spool_fd, "ready");
-	return fd;
+	return fd != -1 ? fd : fsck_spool_find(c, &a->row);
 }
 
 /* Have the bytes of a second place in the store: 1 with *url, to be freed, or

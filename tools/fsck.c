@@ -205,6 +205,8 @@ rebuild_caches(struct run *k)
 	c->cache = CACHE_DRV;
 	if (rc == 0)
 		rc = fsck_rebuild(c, "drvs");
+	if (rc == 0)
+		rc = fsck_rebuild_spool(c);
 	buf_free(&text);
 	buf_free(&actual);
 	return rc == 0 && c->unknown == 0 ? 0 : -1;
@@ -307,8 +309,8 @@ out:
 		tool_error("fsck: there is no new index");
 	else
 		tool_hint("the index was made from the store: tokens, the "
-			  "audit log, verdicts and what was not relayed are "
-			  "not in it");
+			  "audit log, verdicts and narinfos that were not "
+			  "relayed are not in it");
 	if (fd != -1)
 		close(fd);
 	buf_free(&dir);

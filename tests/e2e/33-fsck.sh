@@ -5,8 +5,10 @@
 # shellcheck disable=SC1091,SC2016,SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
 
-STORE=/nix/store
-site_make $STORE stream
+client=$W/client
+STORE=$client/store
+client_make "$client"
+site_make "$STORE" stream
 site_start
 
 fsck() {
@@ -81,6 +83,61 @@ mended "a lost file that is in spool/lost" lost
 ok "is stored again" cmp "$nar" "$S/store/$key"
 rm "$S/spool/lost/kept"
 
+# in_spool [FILE]: the row says that its bytes are in the spool, with this file.
+in_spool() {
+	[ $# = 0 ] || cp "$1" "$S/spool/ready/0123456789abcdef.7"
+	sql "UPDATE asset SET state = 'spooled', spool = '0123456789abcdef.7',
+	    next_attempt = $(($(date +%s) + 3000)) WHERE key = '$key'"
+}
+in_spool
+mended "a spool file that is gone, stored all the same" lost
+in_spool "$info"
+mended "a spool file of another size, stored all the same" spoiled
+ok "the spool file is kept" cmp "$info" "$(find "$S/quarantine" -name \
+    "nar_*" -newer "$W/fsck.out" -o -size "$(wc -c <"$info")c" | head -n 1)"
+in_spool "$nar"
+rm "$S/store/$key"
+fsck
+is "bytes that are in the spool alone" "$fsck_rc" 0
+mkdir -p "$S/store-private/nar"
+mv "$S/spool/ready/0123456789abcdef.7" "$S/store-private/$key"
+mended "a spool file that is gone, in the other store" lost
+ok "is stored" cmp "$nar" "$S/store/$key"
+rm -r "$S/store-private"
+in_spool "$info"
+rm "$S/store/$key"
+broken "a spool file of another size" spoiled
+healed "a spool file of another size"
+
+cp "$nar" "$W/orphan"
+printf x >>"$W/orphan"
+cp "$W/orphan" "$S/store/$(nar_key "$W/orphan")"
+fsck
+is "a NAR that no row names" "$fsck_rc" 0
+ok "is said" grep -q "$(nar_key "$W/orphan"): orphan: " "$W/fsck.out"
+rm "$S/store/$(nar_key "$W/orphan")"
+
+# By a client that knows nothing of it.
+printf 'by Nix\n' >"$W/by-nix"
+path=$(nx "$client" nix-store --add "$W/by-nix")
+copy() {
+	rm -rf "$client/home/cache"
+	nx "$client" nix copy --to "$U/cache" "$path"
+}
+ok "nix copy" copy
+settle
+by_nix=${path##*/}
+by_nix=${by_nix%%-*}.narinfo
+by_nix=$S/store/$(sed -n 's/^URL: //p' "$S/store/$by_nix")
+cp "$by_nix" "$W/by-nix.nar"
+rm "$by_nix"
+fsck --repair
+is "its NAR is lost" "$fsck_rc" 1
+ok "the same nix copy" copy
+settle
+ok "brings it back" cmp "$by_nix" "$W/by-nix.nar"
+clean "what Nix healed"
+
 echo no >"$narinfo"
 mended "another narinfo in the store" narinfo-store
 sql "UPDATE path SET narinfo = replace(narinfo, 'NarSize', 'NarSiza')"
@@ -144,7 +201,41 @@ rows() {
 rows >"$W/rows.was"
 fsck --rebuild
 is "over an index: refused" "$fsck_rc" 2
+# What is acknowledged, and can't be stored.
+mkdir "$W/store"
+mv "$S/store/nar" "$S/store/log" "$W/store/"
+: >"$S/store/nar"
+: >"$S/store/log"
+was="$hash"
+for c in '' .xz; do
+	path_make "waits$c" "$(seq 500)$c"
+	case $c in
+	.xz)
+		xz -k "$nar"
+		nar=$nar.xz
+		key=$(nar_key "$nar" .xz)
+		sed -i -e "s|^URL: .*|URL: $key|" \
+		    -e "s|^FileSize: .*|FileSize: $(wc -c <"$nar")|" \
+		    -e 's|^Compression: .*|Compression: xz|' -e "s|^FileHash: .*|$(
+			key=${key#nar/}
+			echo "FileHash: sha256:${key%.nar*}"
+		    )|" "$info"
+		;;
+	esac
+	put "$key" "$nar"
+	is "$key is taken" "$code" 201
+done
+waits=$hash
+printf 'a log that waits\n' >"$W/log2.txt"
+put "log/$hash-two.drv" "$W/log2.txt"
+is "a log too" "$code" 201
+hash=$was
 prog_stop upload
+rm "$S/store/nar" "$S/store/log"
+mv "$W/store"/* "$S/store/"
+mkdir -p "$S/spool/lost"
+mv "$S/spool/ready/$(sql "SELECT spool FROM asset WHERE key = '$key'")" \
+    "$S/spool/lost/nar"
 prog_stop drv
 prog_stop cache
 sql "PRAGMA wal_checkpoint(TRUNCATE)" >"$W/ignored"
@@ -153,14 +244,29 @@ mv "$S"/index.db* "$W/old/"
 fsck --rebuild
 is "an index from the store" "$fsck_rc" 0 || cat "$W/fsck.out"
 ok "says what is lost" grep -q 'tokens, the audit log' "$W/fsck.out"
-rows >"$W/rows.is"
-ok "it is the one that was" diff "$W/rows.was" "$W/rows.is"
+ok "takes in the NARs of the spool" grep -q \
+    '2 NARs that were not stored are in the index again' "$W/fsck.out"
+ok "says that there is a file more" grep -q \
+    '1 files that were not stored are not NARs.*kept in spool/lost' \
+    "$W/fsck.out"
+is "they wait to be stored" "$(sql "SELECT count(*) FROM asset
+    WHERE state = 'spooled' AND spool IS NOT NULL")" 2
+is "the log is kept" "$(cat "$S"/spool/lost/*)" 'a log that waits'
+rows | grep -v '|spooled|' >"$W/rows.is"
+ok "else it is the one that was" diff "$W/rows.was" "$W/rows.is"
 for p in cache upload drv; do
 	prog_start $p
 	prog_ready $p
 done
 curl -q -s -o "$W/is" "$U/cache/$hash.narinfo"
 ok "it serves the same" cmp "$W/was" "$W/is"
+is "and what waited" "$(status -I "$U/cache/$key")" 200
+tmpnix token add again --push >"$W/netrc" 2>"$W/ignored"
+SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/netrc")
+put "$waits.narinfo" "$info"
+is "whose narinfo alone is pushed again" "$code" 201
+settle
+ok "it is stored" cmp "$nar" "$S/store/$key"
 clean "the rebuilt index"
 
 e2e_end

@@ -291,7 +291,8 @@ int index_path_next(struct index *ix, const char *cache, struct hash_part *at,
  * filled, INDEX_CLAIM_MAX at most, state RELAYING.  Returns 0.
  *
  * What may go is looked for before the writer's lock is taken.  Narinfos that
- * can't go are not looked at again at each call when there are very many.
+ * can't go are not looked at again at each call when there are very many; those
+ * that a row of index_stored freed are known without, on this connection.
  */
 #define INDEX_CLAIM_MAX ((size_t)64)
 int index_claim(struct index *ix, const char *cache, const char *owner,

@@ -28,6 +28,10 @@ enum statement {
 	ST_META_SET,
 	ST_CLAIM_OBJECT,
 	ST_CLAIM_NARINFO,
+	ST_CLAIM_NEW,
+	ST_NEWEST,
+	ST_FREED_BY_NAR,
+	ST_FREED_BY_NARINFO,
 	ST_CLAIM_KEY,
 	ST_CLAIM_ID,
 	ST_WAITING_EDGES,
@@ -108,15 +112,28 @@ extern const size_t index_nmigrations;
 extern const char *const index_sql[ST_MAX];
 
 /*
- * Looks for narinfos that may go, one after the other of all that wait.  Next
- * time the look begins behind *after, where the last one found some; it is not
- * made before the time (clock_ms) quiet, when the last one found none.
+ * Which narinfos may go.  What became stored here frees those that reference
+ * it, or whose NAR it is; new ones are looked at once, when they come.  So most
+ * are found without a look at all that wait.
+ *
+ * That look finds what others freed, or what failed and is tried again.  Next
+ * time it begins behind *after, where the last one found some.  While there is
+ * something else to do it is not made before this thread's time (clock_cpu_us)
+ * busy_until; when it found nothing, not before the time (clock_ms) none_until.
  */
+#define INDEX_FREED_MAX ((size_t)1024)
 struct index_look {
+	int64_t stored[INDEX_CLAIM_MAX]; /* since the last claim */
+	size_t nstored;
+	int64_t freed[INDEX_FREED_MAX]; /* waited for these; the last first */
+	size_t nfreed;
+	bool begun; /* newest is set */
+	int64_t newest; /* id: those behind it were not looked at */
 	int64_t after_attempt;
 	int64_t after_id;
 	unsigned int looks;
-	int64_t quiet;
+	int64_t busy_until;
+	int64_t none_until;
 };
 
 struct index {

@@ -3,18 +3,21 @@
 #include "index.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "clock.h"
 #include "index_db.h"
 
 /*
- * Between looks that found nothing: so many times the processor's time that the
+ * Between looks at all that wait: so many times the processor's time that the
  * last one took, unless it was short.
  */
 #define QUIET_TIMES 20
-#define QUIET_FROM_MS 10
+#define QUIET_FROM_US 10000
 /* Each so many looks begin at the first of all that wait. */
 #define LOOKS_FROM_HERE 16
+/* A processor's time for what was freed, of one claim. */
+#define FREED_MS 20
 /* Looks that found what others claimed meanwhile. */
 #define TRIES 4
 
@@ -56,6 +59,138 @@ look_on(struct index *ix, enum statement which, const char *cache, int64_t now,
 	return f->n == f->max ? 1 : rc;
 }
 
+/* Note those that waited for the asset id, which is stored. */
+static int
+find_freed(
+    struct index *ix, enum statement which, const char *cache, int64_t id)
+{
+	struct index_look *look = &ix->look;
+	sqlite3_stmt *st;
+	int rc = 0;
+
+	if ((st = index_stmt(ix, which)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, id);
+	sqlite3_bind_int64(st, 3, INDEX_FREED_MAX);
+	while (
+	    look->nfreed < INDEX_FREED_MAX && (rc = db_step(ix->db, st)) == 1)
+		look->freed[look->nfreed++] = sqlite3_column_int64(st, 0);
+	index_done(st);
+	return rc == -1 ? -1 : 0;
+}
+
+static int
+newest_first(const void *a, const void *b)
+{
+	const int64_t *x = a, *y = b;
+
+	return (*x < *y) - (*x > *y);
+}
+
+/* Each once, as one may have waited for many; the oldest at the end. */
+static void
+sort_freed(struct index_look *look)
+{
+	size_t i, n = 0;
+
+	qsort(look->freed, look->nfreed, sizeof(look->freed[0]), newest_first);
+	for (i = 0; i < look->nfreed; i++)
+		if (i == 0 || look->freed[i] != look->freed[i - 1])
+			look->freed[n++] = look->freed[i];
+	look->nfreed = n;
+}
+
+/* May the row id go?  1 and, unless it is NULL, *row; 0 or -1.  cycle: what it
+ * references waits for it. */
+static int
+may_go(struct index *ix, const char *cache, int64_t now, int64_t id, bool cycle,
+    struct asset_row *row)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_CLAIM_ID)) == NULL)
+		return -1;
+	index_bind_text(st, 1, cache);
+	sqlite3_bind_int64(st, 2, now);
+	sqlite3_bind_int64(st, 3, id);
+	sqlite3_bind_int64(st, 4, cycle);
+	if ((rc = db_step(ix->db, st)) == 1 && row != NULL &&
+	    index_column_asset(st, row) == -1)
+		rc = -1;
+	index_done(st);
+	return rc;
+}
+
+/* Those that may go of what waited for what was stored since the last claim,
+ * as far as they are found in a short time. */
+static int
+take_freed(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look *look = &ix->look;
+	const int64_t end = clock_cpu_ms() + FREED_MS;
+	int64_t id;
+	int rc;
+
+	for (; look->nstored > 0; look->nstored--) {
+		id = look->stored[look->nstored - 1];
+		if (find_freed(ix, ST_FREED_BY_NAR, cache, id) == -1 ||
+		    find_freed(ix, ST_FREED_BY_NARINFO, cache, id) == -1)
+			return -1;
+	}
+	sort_freed(look);
+	while (f->n < f->max && look->nfreed > 0 && clock_cpu_ms() <= end) {
+		id = look->freed[--look->nfreed];
+		if ((rc = may_go(ix, cache, now, id, false, NULL)) == -1)
+			return -1;
+		if (rc == 1)
+			f->ids[f->n++] = id;
+	}
+	return 0;
+}
+
+static int
+find_newest(struct index *ix, int64_t *id)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_NEWEST)) == NULL)
+		return -1;
+	if ((rc = db_step(ix->db, st)) == 1)
+		*id = sqlite3_column_int64(st, 0);
+	index_done(st);
+	return rc == 1 ? 0 : -1;
+}
+
+/* Those that came since the last claim.  What was there at the first is found
+ * by the look at all. */
+static int
+find_new(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look *look = &ix->look, at = { .nstored = 0 };
+	int64_t newest;
+
+	if (find_newest(ix, &newest) == -1)
+		return -1;
+	if (look->begun && newest > look->newest) {
+		at.after_id = look->newest;
+		switch (look_on(ix, ST_CLAIM_NEW, cache, now, &at, f)) {
+		case -1:
+			return -1;
+		case 1:
+			newest = f->ids[f->n - 1];
+			break;
+		default:
+			break;
+		}
+	}
+	look->begun = true;
+	look->newest = newest;
+	return 0;
+}
+
 static void
 look_from_start(struct index_look *look)
 {
@@ -88,18 +223,23 @@ find_narinfos(struct index *ix, const char *cache, int64_t now, struct found *f)
 									: 0;
 }
 
-/* Of all keys. */
-static int
-find_any(struct index *ix, const char *cache, int64_t now, struct found *f)
+/* Was the look at all that wait made not long ago?  busy: there is something
+ * else to do. */
+static bool
+is_quiet(const struct index_look *look, bool busy)
 {
-	struct index_look first;
-	const int64_t begin = clock_cpu_ms();
+	return busy ? clock_cpu_us() < look->busy_until
+		    : clock_ms() < look->none_until;
+}
+
+static int
+find_waiting(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look *look = &ix->look;
+	const int64_t begin = clock_cpu_us();
 	int64_t took;
 
-	look_from_start(&first);
-	if (look_on(ix, ST_CLAIM_OBJECT, cache, now, &first, f) == -1)
-		return -1;
-	if (f->n == f->max || clock_ms() < ix->look.quiet)
+	if (is_quiet(look, f->n > 0))
 		return 0;
 	if (find_narinfos(ix, cache, now, f) == -1)
 		return -1;
@@ -107,9 +247,29 @@ find_any(struct index *ix, const char *cache, int64_t now, struct found *f)
 	if (f->cycle &&
 	    index_cycle_find(ix, cache, now, f->ids, f->max, &f->n) == -1)
 		return -1;
-	if (f->n == 0 && (took = clock_cpu_ms() - begin) >= QUIET_FROM_MS)
-		ix->look.quiet = clock_ms() + QUIET_TIMES * took;
+	took = clock_cpu_us() - begin;
+	look->none_until = look->busy_until = 0;
+	if (f->n < f->max)
+		look->busy_until = clock_cpu_us() + QUIET_TIMES * took;
+	if (f->n == 0 && took >= QUIET_FROM_US)
+		look->none_until = clock_ms() + QUIET_TIMES * took / 1000;
 	return 0;
+}
+
+/* Of all keys. */
+static int
+find_any(struct index *ix, const char *cache, int64_t now, struct found *f)
+{
+	struct index_look first = { .nstored = 0 };
+
+	look_from_start(&first);
+	if (look_on(ix, ST_CLAIM_OBJECT, cache, now, &first, f) == -1)
+		return -1;
+	if (f->n < f->max &&
+	    (take_freed(ix, cache, now, f) == -1 ||
+		find_new(ix, cache, now, f) == -1))
+		return -1;
+	return f->n < f->max ? find_waiting(ix, cache, now, f) : 0;
 }
 
 static int
@@ -167,27 +327,6 @@ any_lease(struct index *ix, enum statement which, const struct claimer *c)
 	return rc;
 }
 
-/* Claim the row id if it may still go: 1 and *row, 0 or -1. */
-static int
-take(struct index *ix, const char *cache, int64_t now, int64_t id, bool cycle,
-    struct asset_row *row)
-{
-	sqlite3_stmt *st;
-	int rc;
-
-	if ((st = index_stmt(ix, ST_CLAIM_ID)) == NULL)
-		return -1;
-	index_bind_text(st, 1, cache);
-	sqlite3_bind_int64(st, 2, now);
-	sqlite3_bind_int64(st, 3, id);
-	sqlite3_bind_int64(st, 4, cycle);
-	if ((rc = db_step(ix->db, st)) == 1 &&
-	    index_column_asset(st, row) == -1)
-		rc = -1;
-	index_done(st);
-	return rc;
-}
-
 static int
 mark(struct index *ix, const char *owner, int64_t lease, struct asset_row *row)
 {
@@ -211,7 +350,8 @@ take_all(struct index *ix, const char *cache, const char *owner, int64_t now,
 	size_t i;
 
 	for (i = 0; i < f->n; i++) {
-		switch (take(ix, cache, now, f->ids[i], f->cycle, &rows[*n])) {
+		switch (
+		    may_go(ix, cache, now, f->ids[i], f->cycle, &rows[*n])) {
 		case 0:
 			continue;
 		case 1:
@@ -350,6 +490,9 @@ index_stored(struct index *ix, const char *owner, const struct asset_row *rows,
 	rc = db_commit(ix->db);
 out:
 	db_rollback(ix->db);
+	for (i = 0; rc == 0 && i < n && ix->look.nstored < INDEX_CLAIM_MAX; i++)
+		if (done[i])
+			ix->look.stored[ix->look.nstored++] = rows[i].id;
 	return rc;
 }
 

@@ -381,6 +381,28 @@ const char *const index_sql[ST_MAX] = {
 	    " WHERE " SPOOLED_NARINFO
 	    " AND next_attempt <= ?2 AND (next_attempt, id) > (?3, ?4)"
 	    " ORDER BY next_attempt, id",
+	[ST_CLAIM_NEW] =
+	    "SELECT id, next_attempt, " NARINFO_MAY_GO " FROM asset AS a"
+	    " WHERE id > ?4 AND +cache = ?1 AND +state = 'spooled'"
+	    " AND hash_part IS NOT NULL AND next_attempt <= ?2"
+	    " AND ?3 IS NOT NULL ORDER BY id",
+	[ST_NEWEST] = "SELECT coalesce(max(id), 0) FROM asset",
+	/* ?2 is stored now: of those that wait for it, ?3. */
+	[ST_FREED_BY_NAR] =
+	    "SELECT a.id FROM (SELECT hash_part FROM path WHERE cache = ?1"
+	    "  AND nar_key = (SELECT key FROM asset WHERE id = ?2)"
+	    "  LIMIT ?3) AS w"
+	    " CROSS JOIN asset AS a ON a.cache = ?1"
+	    "  AND a.key = w.hash_part || '.narinfo'"
+	    " WHERE a.state = 'spooled'",
+	[ST_FREED_BY_NARINFO] =
+	    "SELECT a.id FROM (SELECT hash_part FROM reference"
+	    "  WHERE cache = ?1"
+	    "  AND ref = (SELECT hash_part FROM asset WHERE id = ?2)"
+	    "  LIMIT ?3) AS w"
+	    " CROSS JOIN asset AS a ON a.cache = ?1"
+	    "  AND a.key = w.hash_part || '.narinfo'"
+	    " WHERE a.state = 'spooled'",
 	[ST_CLAIM_KEY] = "SELECT id FROM asset AS a"
 			 " WHERE cache = ?1 AND key = ?3 AND state = 'spooled'"
 			 " AND next_attempt <= ?2"

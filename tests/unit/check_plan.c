@@ -28,6 +28,8 @@ static const struct {
 	{ ST_CLOSURE, "SCAN closure", "the paths that were found so far" },
 	{ ST_CLOSURE, "SCAN c", "the same" },
 	{ ST_CLOSURE, "USE TEMP B-TREE FOR ORDER BY", "a closure, once" },
+	{ ST_FREED_BY_NAR, "SCAN ", "the first so many that wait for it" },
+	{ ST_FREED_BY_NARINFO, "SCAN ", "the same" },
 	{ ST_SPOOL_BYTES, "SCAN total", "a row for each cache and state" },
 	{ ST_WAITING_EACH, "USE TEMP B-TREE FOR ORDER BY",
 	    "`tmpnix relay`: what waits, the first few kept" },

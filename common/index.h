@@ -356,6 +356,14 @@ struct index_waiting {
 int index_waiting_each(struct index *ix, const char *cache, uint64_t max,
     int (*each)(const struct index_waiting *w, void *arg), void *arg);
 
+/*
+ * Call act while the object is spooled and nobody can claim it.  Its state: act
+ * was called if that is ASSET_SPOOLED.  -1 too when there is no such object.
+ * Nothing is written.
+ */
+int index_while_spooled(struct index *ix, const char *cache, const char *key,
+    void (*act)(void *arg), void *arg);
+
 /* Bytes of all that has a spool file: 0. */
 int index_spool_bytes(struct index *ix, uint64_t *bytes);
 

@@ -584,6 +584,25 @@ index_retry(struct index *ix, const char *cache, const char *key)
 }
 
 int
+index_while_spooled(struct index *ix, const char *cache, const char *key,
+    void (*act)(void *arg), void *arg)
+{
+	struct asset_row row;
+	int rc = -1;
+
+	if (db_begin(ix->db) == -1)
+		return -1;
+	if (index_asset_get(ix, cache, key, &row) == 1) {
+		index_asset_clear(&row);
+		if (row.state == ASSET_SPOOLED)
+			act(arg);
+		rc = (int)row.state;
+	}
+	db_rollback(ix->db);
+	return rc;
+}
+
+int
 index_spool_bytes(struct index *ix, uint64_t *bytes)
 {
 	sqlite3_stmt *st;

@@ -28,6 +28,8 @@
 #define CACHE_INFO_MAX 4096
 /* For all that is waited for before an answer: web servers wait for 300. */
 #define ANSWER_SECONDS 280
+/* For the relay to be done with a narinfo that was merged. */
+#define SHOW_SECONDS 5
 
 /* One PUT under way. */
 struct put {
@@ -972,6 +974,37 @@ out:
 	buf_free(&line);
 }
 
+static void
+remove_narinfo(void *arg)
+{
+	struct put *u = arg;
+	struct asset_store *as = u->p->store;
+	struct buf why = BUF_INIT;
+
+	if (as->ops->remove(as, u->key.s, &why) != ASSET_OK)
+		log_warnx("%s: %s", u->key.s, buf_str(&why));
+	buf_free(&why);
+}
+
+/*
+ * Where the web server sends narinfos from the file store, it has the text of
+ * before the merge until the relay replaces it.  That file goes: so we are
+ * asked, who have the new text.  While the relay has the object, it may just
+ * put a file there, old or new: it is waited for, but not for long.
+ */
+static void
+show_merged(struct put *u)
+{
+	const int64_t until = clock_s() + SHOW_SECONDS;
+
+	if (u->p->store->ops->open == NULL)
+		return;
+	while (index_while_spooled(u->p->index, u->p->cache, u->key.s,
+		   remove_narinfo, u) == ASSET_RELAYING &&
+	    clock_s() < until)
+		relay_wait_change(u->p->relay);
+}
+
 static int
 enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 {
@@ -995,8 +1028,10 @@ enter_narinfo(struct put *u, struct narinfo *ni, size_t size)
 		own_listing(u);
 		note_unsigned(u, ni);
 		return entered(u, 201, size);
-	case INDEX_SAME:
 	case INDEX_REPLACED:
+		show_merged(u);
+		/* fallthrough */
+	case INDEX_SAME:
 		own_listing(u);
 		note_unsigned(u, ni);
 		note_dropped(u, ni);

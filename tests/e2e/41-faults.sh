@@ -255,6 +255,31 @@ settle
 
 # (What was not known to have been taken is in the spool until a start.)
 find "$S/spool/ready" -type f | sort >"$W/before"
+# A narinfo is what it was answered to be, also while the store fails.
+path_make merged "$(seq 600)"
+put "$key" "$nar"
+put "$hash.narinfo" "$info"
+settle
+openssl genpkey -algorithm ed25519 -out "$W/key.pem" || stop "openssl"
+conf_set trusted_public_keys "more-1:$(openssl pkey -in "$W/key.pem" \
+    -pubout -outform DER | tail -c 32 | base64 -w 0)"
+kill -HUP "$upload_pid"
+until_true 20 grep -q 'configuration reloaded' "$W/log/upload.log"
+printf '1;%s/%s-merged;sha256:%s;%s;' "$STORE" "$hash" "$nar_hash" \
+    "$nar_size" >"$W/fingerprint"
+sig="Sig: more-1:$(openssl pkeyutl -sign -inkey "$W/key.pem" -rawin \
+    -in "$W/fingerprint" | base64 -w 0)"
+echo "$sig" >>"$info"
+rules 'rename EIO * */store/*'
+put "$hash.narinfo" "$info"
+is "a signature more" "$code" 200
+curl -q -s -f "$U/cache/$hash.narinfo" >"$W/merged"
+ok "is seen at once" grep -qxF "$sig" "$W/merged"
+ok "from the index alone" not test -e "$S/store/$hash.narinfo"
+rules
+settle
+ok "which comes again" grep -qxF "$sig" "$S/store/$hash.narinfo"
+
 # The clock is set back: by an hour, then by more than a year.
 waits() {
 	[ "$(sql "SELECT attempts > 0 AND state = 'spooled' FROM asset

@@ -49,17 +49,10 @@ same() {
 	*) cmp -s "$W/back" "$2" ;;
 	esac
 }
-# get KEY: as readers get it; before the relay a merged narinfo is in the index,
-# while the web server still sends the store's.
+# get KEY: as readers get it.
 get() {
-	if [ "$from" = index ]; then
-		sql "SELECT narinfo FROM path WHERE hash_part = '${1%.*}'" |
-		    sed '$d'
-	else
-		curl -q -s -f -L "$U/cache/$1"
-	fi
+	curl -q -s -f -L "$U/cache/$1"
 }
-from=web
 # Every acknowledged object of this file is served as it was sent; of a key that
 # was sent twice the last, or one that was not answered: $newer.
 readable() {
@@ -117,13 +110,12 @@ scenario() {
 		rules
 		# Without it, and after a start.
 		tail -n 3 "$W/acked" >"$W/last"
-		[ "$act" != merge ] || from=index
 		bad=$(readable "$W/last")
 		[ -z "$bad" ] || fail "$scenario_name: point $at: $bad"
 		up
 		bad=$(readable "$W/last")
 		[ -z "$bad" ] || fail "$scenario_name: point $at, started: $bad"
-		newer='' from=web
+		newer=''
 		at=$((at + STRIDE))
 	done
 	[ $at -lt $MOST ] || fail "$scenario_name: no end"

@@ -41,7 +41,10 @@ static int
 authorize(void *state, struct request *r, unsigned int scope)
 {
 	struct state *st = state;
+	int status;
 
+	if ((status = reads_moved(&st->reads, r)) != 0)
+		return status;
 	return gate_authorize(
 	    st->gate, st->reads.index, r, reads_scopes(r, scope), &st->token);
 }

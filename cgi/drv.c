@@ -289,6 +289,8 @@ authorize(void *state, struct request *r, unsigned int scope)
 	struct token token;
 	int status;
 
+	if ((status = reads_moved(&st->reads, r)) != 0)
+		return status;
 	status =
 	    gate_authorize(st->shared->gate, st->reads.index, r, scope, &token);
 	if (status == 0)

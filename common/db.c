@@ -36,6 +36,8 @@ struct db {
 	int64_t limit; /* in ms; 0: none */
 	const char *wal; /* SQLite's name of the WAL */
 	ino_t wal_inode; /* 0: not there */
+	char *shm; /* the name of the WAL's index */
+	ino_t shm_inode;
 };
 
 /* SQLite's busy handler: 1 to look again. */
@@ -141,13 +143,62 @@ create(const char *path)
 	return close(fd);
 }
 
-/* The WAL's inode; it stays for as long as anybody has it open.  0: none. */
+/* The inode of a file that stays for as long as anybody has it open.  0: not
+ * there. */
 static ino_t
-wal_inode(const struct db *d)
+inode(const char *path)
 {
 	struct stat st;
 
-	return stat(d->wal, &st) == 0 ? st.st_ino : 0;
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Note the WAL and its index, which a reader has opened. */
+static int
+note_files(struct db *d)
+{
+	const char *file = sqlite3_db_filename(d->h, "main");
+
+	d->wal = sqlite3_filename_wal(file);
+	d->wal_inode = inode(d->wal);
+	if (asprintf(&d->shm, "%s-shm", file) == -1) {
+		d->shm = NULL;
+		return -1;
+	}
+	d->shm_inode = inode(d->shm);
+	return 0;
+}
+
+/* A connection that waits for others, and for none of them too long. */
+static struct db *
+connect_to(const char *path, int flags)
+{
+	struct db *d;
+
+	if ((d = calloc(1, sizeof(*d))) == NULL)
+		return NULL;
+	if (sqlite3_open_v2(path, &d->h, flags | SQLITE_OPEN_NOMUTEX, NULL) !=
+	    SQLITE_OK) {
+		log_warnx("index: open %s: %s", path,
+		    d->h != NULL ? sqlite3_errmsg(d->h) : "no memory");
+		db_close(d);
+		return NULL;
+	}
+	sqlite3_extended_result_codes(d->h, 1);
+	sqlite3_busy_handler(d->h, busy, d);
+	d->limit = DB_WRITE_MS;
+	sqlite3_progress_handler(d->h, LOOK_OPS, progress, d);
+	return d;
+}
+
+/* Where it keeps what it works with. */
+static int
+set_memory(struct db *d)
+{
+	if (exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1)
+		return -1;
+	/* No files in /tmp, where a program in its sandbox can't go. */
+	return exec(d, "PRAGMA temp_store=MEMORY");
 }
 
 static struct db *
@@ -155,38 +206,20 @@ open_locked(const char *path, bool full)
 {
 	struct db *d;
 
-	if ((d = calloc(1, sizeof(*d))) == NULL)
-		return NULL;
 	if (create(path) == -1) {
 		log_warn("index: open %s", path);
-		goto fail;
+		return NULL;
 	}
-	if (sqlite3_open_v2(path, &d->h,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-		NULL) != SQLITE_OK) {
-		log_warnx("index: open %s: %s", path,
-		    d->h != NULL ? sqlite3_errmsg(d->h) : "no memory");
-		goto fail;
-	}
-	sqlite3_extended_result_codes(d->h, 1);
-	sqlite3_busy_handler(d->h, busy, d);
-	d->limit = DB_WRITE_MS;
-	sqlite3_progress_handler(d->h, LOOK_OPS, progress, d);
-	if (enter_wal(d) == -1 ||
+	if ((d = connect_to(path, SQLITE_OPEN_READWRITE)) == NULL)
+		return NULL;
+	if (enter_wal(d) == 0 &&
 	    exec(d,
 		full ? "PRAGMA synchronous=FULL"
-		     : "PRAGMA synchronous=NORMAL") == -1 ||
-	    exec(d, "PRAGMA foreign_keys=ON") == -1 ||
-	    exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1 ||
-	    /* No files in /tmp, where a program in its sandbox can't go. */
-	    exec(d, "PRAGMA temp_store=MEMORY") == -1 ||
+		     : "PRAGMA synchronous=NORMAL") == 0 &&
+	    exec(d, "PRAGMA foreign_keys=ON") == 0 && set_memory(d) == 0 &&
 	    /* The first to read opens the WAL. */
-	    exec(d, "PRAGMA user_version") == -1)
-		goto fail;
-	d->wal = sqlite3_filename_wal(sqlite3_db_filename(d->h, "main"));
-	d->wal_inode = wal_inode(d);
-	return d;
-fail:
+	    exec(d, "PRAGMA user_version") == 0 && note_files(d) == 0)
+		return d;
 	db_close(d);
 	return NULL;
 }
@@ -208,26 +241,12 @@ db_open(const char *path, bool full)
 struct db *
 db_open_read(const char *path)
 {
-	struct db *d;
+	struct db *d = connect_to(path, SQLITE_OPEN_READONLY);
 
-	if ((d = calloc(1, sizeof(*d))) == NULL)
-		return NULL;
-	if (sqlite3_open_v2(path, &d->h,
-		SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
-		NULL) != SQLITE_OK) {
-		log_warnx("index: open %s: %s", path,
-		    d->h != NULL ? sqlite3_errmsg(d->h) : "no memory");
-		db_close(d);
-		return NULL;
-	}
-	sqlite3_extended_result_codes(d->h, 1);
-	sqlite3_busy_handler(d->h, busy, d);
-	if (exec(d, "PRAGMA cache_size=-" CACHE_KIB) == -1 ||
-	    exec(d, "PRAGMA temp_store=MEMORY") == -1) {
-		db_close(d);
-		return NULL;
-	}
-	return d;
+	if (d != NULL && set_memory(d) == 0)
+		return d;
+	db_close(d);
+	return NULL;
 }
 
 void
@@ -240,6 +259,7 @@ db_close(struct db *d)
 	while (d->h != NULL && (st = sqlite3_next_stmt(d->h, NULL)) != NULL)
 		sqlite3_finalize(st);
 	sqlite3_close(d->h);
+	free(d->shm);
 	free(d);
 }
 
@@ -319,11 +339,14 @@ db_moved(struct db *d)
 	int moved = 0;
 
 	sqlite3_file_control(d->h, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-	if (moved == 0 && (d->wal_inode == 0 || wal_inode(d) == d->wal_inode))
+	if (moved == 0 &&
+	    (d->wal_inode == 0 || inode(d->wal) == d->wal_inode) &&
+	    (d->shm_inode == 0 || inode(d->shm) == d->shm_inode))
 		return false;
 	if (!atomic_exchange(&told, true))
 		log_warnx(
-		    "index: %s or its -wal was replaced or removed while "
+		    "index: %s, its -wal or its -shm was replaced or removed "
+		    "while "
 		    "this program runs: nothing is written any more: "
 		    "stop the programs, put the right one back (a backup, "
 		    "or tmpnix fsck --rebuild), and start them",
@@ -377,6 +400,8 @@ db_step(struct db *d, sqlite3_stmt *st)
 	    d->writing_since == 0 && sqlite3_stmt_readonly(st) == 0;
 	int rc;
 
+	if (alone && db_moved(d))
+		return -1;
 	if (alone)
 		d->writing_since = clock_ms();
 	rc = sqlite3_step(st);

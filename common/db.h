@@ -51,7 +51,8 @@ void db_limit(struct db *d, int64_t ms);
 
 /*
  * Are the files of path others than those that are open here, or gone?  What is
- * written is lost then.  Told in the log once; db_begin and db_commit fail.
+ * written is lost then.  Told in the log once; db_begin and db_commit fail, and
+ * so does a statement that writes by itself.
  */
 bool db_moved(struct db *d);
 

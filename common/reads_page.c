@@ -93,7 +93,11 @@ reads_page(void *state, struct request *r)
 	struct reads *rd = state;
 	struct client_lines cl;
 	struct buf page = BUF_INIT;
+	int status;
 
+	/* Whoever watches us looks here. */
+	if ((status = reads_moved(rd, r)) != 0)
+		return status;
 	client_lines_load(&cl, rd->conf);
 	buf_adds(&page, head);
 	buf_adds(&page, "<p>For stores in <code>");

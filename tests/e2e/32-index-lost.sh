@@ -104,7 +104,10 @@ moved() {
 	    test "$code" = 424 -o "$code" = 503
 	ok "$1: in words" grep -q 'index was replaced' "$W/body"
 	is "$1: reads" "$(status "$U/cache/$hash.narinfo")" 503
-	ok "$1: the log says it" grep -q "$S/index.db.* was replaced or removed" \
+	is "$1: the page" "$(status "$U/cache/")" 503
+	is "$1: tmpnix-drv" "$(status -u ":$SECRET" -X PUT -d '' \
+	    "$U/drv/instantiate?file=p&attr=a")" 503
+	ok "$1: the log says it" grep -q "$S/index.db, .* was replaced or removed" \
 	    "$W/log/upload.log"
 	is "$1: once" "$(grep -c 'was replaced or removed' \
 	    "$W/log/upload.log")" 1
@@ -125,7 +128,7 @@ healed() {
 	is "$1: after a restart" "$code" 201
 	settle
 }
-for how in removed replaced 'without -wal'; do
+for how in removed replaced 'without -wal' 'without -shm'; do
 	sqlite3 "$S/index.db" ".backup $W/good.db"
 	case $how in
 	removed) rm "$S/index.db" ;;
@@ -133,7 +136,7 @@ for how in removed replaced 'without -wal'; do
 		cp "$W/good.db" "$W/same.db"
 		mv "$W/same.db" "$S/index.db"
 		;;
-	*) rm "$S/index.db-wal" ;;
+	*) rm "$S/index.db${how#without }" ;;
 	esac
 	moved "$how"
 	healed "$how"

@@ -123,6 +123,8 @@ check_moved(const char *file)
 	ck_assert_int_eq(rename(path, scratch_path("away")), 0);
 	ck_assert(index_moved(ix));
 	ck_assert_int_eq(put_log(ix), INDEX_ERROR);
+	/* A statement by itself, too. */
+	ck_assert_int_eq(index_store_set(ix, CACHE, "x"), -1);
 	scratch_write(file, "", 0);
 	ck_assert(index_moved(ix));
 	ck_assert_int_eq(put_log(ix), INDEX_ERROR);
@@ -133,6 +135,12 @@ check_moved(const char *file)
 START_TEST(is_not_written_without_its_wal)
 {
 	check_moved("index.db-wal");
+}
+END_TEST
+
+START_TEST(is_not_written_without_its_shm)
+{
+	check_moved("index.db-shm");
 }
 END_TEST
 
@@ -1755,6 +1763,7 @@ main(void)
 	tcase_add_checked_fixture(assets, setup, teardown);
 	tcase_add_test(assets, is_not_written_without_its_wal);
 	tcase_add_test(assets, is_not_written_when_replaced);
+	tcase_add_test(assets, is_not_written_without_its_shm);
 	tcase_add_test(assets, asset_created);
 	tcase_add_test(assets, asset_same_gives_the_new_file_back);
 	tcase_add_test(assets, asset_replaced_gives_the_old_file_back);

@@ -67,17 +67,22 @@ fsck_sampled(const struct fsck *c, const char *key)
 	    (uint64_t)(c->now / DAY) % slices;
 }
 
+int64_t
+fsck_due(struct fsck *c, uint64_t n)
+{
+	c->paid += n;
+	if (c->rate == 0)
+		return 0;
+	return c->started_ms +
+	    (int64_t)((double)c->paid * 1000 / (double)c->rate) - clock_ms();
+}
+
 void
 fsck_pay(struct fsck *c, uint64_t n)
 {
-	int64_t due;
+	int64_t due = fsck_due(c, n);
 	struct timespec pause;
 
-	c->paid += n;
-	if (c->rate == 0)
-		return;
-	due = c->started_ms +
-	    (int64_t)((double)c->paid * 1000 / (double)c->rate) - clock_ms();
 	if (due <= 0)
 		return;
 	pause.tv_sec = due / 1000;

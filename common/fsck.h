@@ -169,7 +169,9 @@ bool fsck_narinfo_fits(
     struct fsck *c, const char *key, struct narinfo *ni, int64_t size);
 /* Is key in the sample of today? */
 bool fsck_sampled(const struct fsck *c, const char *key);
-/* Wait until the rate allows n bytes more. */
+/* Count n bytes: how many milliseconds to wait until the rate allows them. */
+int64_t fsck_due(struct fsck *c, uint64_t n);
+/* Count them, and wait that long. */
 void fsck_pay(struct fsck *c, uint64_t n);
 /* The digest of an open file from its beginning: 0, or -1 with errno. */
 int fsck_digest(struct fsck *c, int fd, struct digest *d);

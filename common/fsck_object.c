@@ -17,6 +17,7 @@
 
 #include "file.h"
 #include "fsck_list.h"
+#include "fsck_read.h"
 #include "index_check.h"
 #include "key.h"
 #include "log.h"
@@ -27,6 +28,8 @@
 #define QUARANTINE "quarantine"
 /* So many objects in a row that a store said nothing of: it is out of order. */
 #define SILENT_MAX 5
+/* Rows whose objects are read at once. */
+#define ROWS ((size_t)64)
 
 enum bytes { BYTES_GOOD, BYTES_GONE, BYTES_SPOILED, BYTES_UNKNOWN };
 
@@ -589,20 +592,28 @@ look_twice(struct fsck *c, struct index_check_asset *a, bool unpack, int *fd,
 	return b;
 }
 
+/* A row, and what is known of its object before it is asked for itself. */
+struct row {
+	struct index_check_asset a;
+	struct asset_object
+	    listed; /* how the store lists it, but for the key */
+	bool is_listed;
+	bool sampled;
+};
+
 /* Does the listing say all that there is to say? */
 static bool
-enough(const struct fsck *c, const struct index_check_asset *a, bool unpack,
-    const struct asset_object *listed)
+enough(const struct fsck *c, const struct row *r, bool unpack)
 {
-	return listed != NULL && is_elsewhere(c, a) && a->row.url != NULL &&
-	    !c->bytes && !unpack && listed->size == a->row.size;
+	return r->is_listed && is_elsewhere(c, &r->a) && r->a.row.url != NULL &&
+	    !c->bytes && !unpack && r->listed.size == r->a.row.size;
 }
 
-/* listed: how the store lists it; NULL when it does not. */
+/* good: its bytes were read. */
 static void
-fsck_object(struct fsck *c, struct index_check_asset *a,
-    const struct asset_object *listed)
+fsck_object(struct fsck *c, struct row *r, bool good)
 {
+	struct index_check_asset *a = &r->a;
 	struct buf why = BUF_INIT;
 	enum bytes b = BYTES_GOOD;
 	bool unpack;
@@ -624,13 +635,13 @@ fsck_object(struct fsck *c, struct index_check_asset *a,
 		return;
 	}
 	if (a->missing != 0) {
-		fsck_missing(c, a, listed);
+		fsck_missing(c, a, r->is_listed ? &r->listed : NULL);
 		return;
 	}
 	unpack = c->verify && k.kind == KEY_NAR;
 	/* A narinfo that is not stored is in the index alone. */
-	if ((!a->is_narinfo || a->row.state == ASSET_STORED) &&
-	    !enough(c, a, unpack, listed))
+	if ((!a->is_narinfo || a->row.state == ASSET_STORED) && !good &&
+	    !enough(c, r, unpack))
 		b = look_twice(c, a, unpack, &fd, &why);
 	if (c->cut)
 		;
@@ -649,22 +660,79 @@ fsck_object(struct fsck *c, struct index_check_asset *a,
 	buf_free(&why);
 }
 
-/* One row, with what the store lists under its key: 0, 1 when over() said so,
- * or -1. */
+/* The rows behind at, which is moved on, with what the store lists under their
+ * keys: 0 and *n, which is 0 at the end. */
 static int
-check_row(struct fsck *c, struct fsck_list *l, struct index_check_asset *a)
+read_rows(
+    struct fsck *c, struct fsck_list *l, char *at, struct row *rows, size_t *n)
 {
-	const struct asset_object *o = NULL;
-	enum fsck_listed rc = fsck_list_find(l, a->row.key, &o);
+	/* Those that are read are read at once, others as they come. */
+	const size_t max = c->bytes && c->store->ops->get != NULL ? ROWS : 1;
+	const struct asset_object *o;
+	struct row *r;
+	int rc = 1;
 
-	if (rc == FSCK_LIST_FAILED)
-		return -1;
-	if (fsck_sampled(c, a->row.key)) {
-		fsck_object(c, a, rc == FSCK_LISTED ? o : NULL);
+	for (*n = 0; *n < max; (*n)++) {
+		r = &rows[*n];
+		rc = index_check_asset_next(c->ix, c->cache, at, &r->a);
+		if (rc != 1)
+			return rc;
+		snprintf(at, KEY_MAX + 1, "%s", r->a.row.key);
+		r->sampled = fsck_sampled(c, at);
+		switch (fsck_list_find(l, at, &o)) {
+		case FSCK_LISTED:
+			r->is_listed = true;
+			r->listed.size = o->size;
+			break;
+		case FSCK_NOT_LISTED:
+		case FSCK_NO_LISTING:
+			r->is_listed = false;
+			break;
+		case FSCK_LIST_FAILED:
+			(*n)++;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Read the objects of the rows that --bytes reads and --verify does not. */
+static int
+read_bytes(
+    struct fsck *c, const struct row *rows, size_t n, struct fsck_read *reads)
+{
+	const struct index_check_asset *a;
+	struct key k;
+	size_t i;
+
+	memset(reads, 0, n * sizeof(*reads));
+	for (i = 0; i < n; i++) {
+		a = &rows[i].a;
+		if (!c->bytes || !rows[i].sampled || !is_elsewhere(c, a) ||
+		    a->missing != 0 || a->row.url == NULL ||
+		    (a->is_narinfo && a->row.state != ASSET_STORED) ||
+		    key_parse(a->row.key, strlen(a->row.key), &k) == -1 ||
+		    (c->verify && k.kind == KEY_NAR))
+			continue;
+		reads[i].key = a->row.key;
+		reads[i].url = a->row.url;
+		reads[i].size = a->row.size;
+	}
+	return fsck_read_all(c, reads, n);
+}
+
+/* 0, 1 when over() said so, or -1. */
+static int
+check_row(struct fsck *c, struct row *r, const struct fsck_read *read)
+{
+	if (r->sampled) {
+		fsck_object(c, r,
+		    read->key != NULL && read->rc == ASSET_OK &&
+			digest_equal(&read->sha256, &r->a.row.sha256));
 		c->objects++;
 	}
-	if (fsck_step(
-		c, a->row.key, FSCK_OBJECT_COST + (c->bytes ? a->row.size : 0)))
+	if (fsck_step(c, r->a.row.key,
+		FSCK_OBJECT_COST + (c->bytes ? r->a.row.size : 0)))
 		return 1;
 	if (c->silent < SILENT_MAX)
 		return 0;
@@ -673,26 +741,41 @@ check_row(struct fsck *c, struct fsck_list *l, struct index_check_asset *a)
 	return -1;
 }
 
+static int
+check_rows(struct fsck *c, struct row *rows, size_t n)
+{
+	struct fsck_read reads[ROWS];
+	size_t i;
+	int rc;
+
+	rc = read_bytes(c, rows, n, reads);
+	for (i = 0; i < n && rc == 0; i++)
+		rc = check_row(c, &rows[i], &reads[i]);
+	for (i = 0; i < n; i++)
+		buf_free(&reads[i].why);
+	return rc;
+}
+
 int
 fsck_objects(struct fsck *c, const char *from)
 {
-	struct index_check_asset a;
+	struct row rows[ROWS];
 	const struct asset_object *o;
 	struct fsck_list list;
 	char at[KEY_MAX + 1];
-	int rc, done = 0;
+	size_t i, n = 1;
+	int rc = 0;
 
 	fsck_list_open(&list, c, from);
 	snprintf(at, sizeof(at), "%s", from);
-	while (done == 0 &&
-	    (rc = index_check_asset_next(c->ix, c->cache, at, &a)) == 1) {
-		snprintf(at, sizeof(at), "%s", a.row.key);
-		done = check_row(c, &list, &a);
-		index_asset_clear(&a.row);
+	while (rc == 0 && n > 0) {
+		if ((rc = read_rows(c, &list, at, rows, &n)) == 0)
+			rc = check_rows(c, rows, n);
+		for (i = 0; i < n; i++)
+			index_asset_clear(&rows[i].a.row);
 	}
-	if (done == 0 && rc == 0 &&
-	    fsck_list_find(&list, NULL, &o) == FSCK_LIST_FAILED)
+	if (rc == 0 && fsck_list_find(&list, NULL, &o) == FSCK_LIST_FAILED)
 		rc = -1;
 	fsck_list_close(&list);
-	return done != 0 ? done : rc;
+	return rc;
 }

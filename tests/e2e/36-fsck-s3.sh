@@ -308,7 +308,7 @@ ok "the S3 stops" rgw halt
 wait $fsck_pid
 fsck_rc=$?
 fsck_is "a store that stops in the middle" 2
-ok "is said" grep -q 'says nothing of 5 objects in a row' "$W/fsck.out"
+ok "is said" grep -q 'the asset store does not answer' "$W/fsck.out"
 ok "and is no verdict" not grep -q ': lost: \|: spoiled: ' "$W/fsck.out"
 fsck
 fsck_is "one that is gone" 2

@@ -22,12 +22,14 @@
 #include "verify.h"
 
 /* The files are looked at anew after so long. */
-#define FRESH_MS 60000
+#define FRESH_MS 600000
 
 static const char *const dirs[] = { "lost", "ready" };
 
 struct fsck_place {
 	uint64_t size;
+	bool hashed;
+	struct digest digest;
 	unsigned int dir;
 	char name[SPOOL_NAME_MAX + 1];
 };
@@ -77,6 +79,7 @@ add_place(
 		c->places_cap = cap;
 	}
 	c->places[c->nplaces].size = size;
+	c->places[c->nplaces].hashed = false;
 	c->places[c->nplaces].dir = i;
 	snprintf(
 	    c->places[c->nplaces].name, sizeof(c->places[0].name), "%s", name);
@@ -118,10 +121,28 @@ fsck_places_free(struct fsck *c)
 	c->places_ms = 0;
 }
 
+/* Has the file that digest?  Each is read once, whatever was lost. */
+static bool
+has_digest(struct fsck *c, struct fsck_place *p, const char *path,
+    const struct digest *d)
+{
+	int fd;
+
+	if (!p->hashed) {
+		fd = openat(
+		    c->spool_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd == -1)
+			return false;
+		p->hashed = fsck_digest(c, fd, &p->digest) == 0;
+		close(fd);
+	}
+	return p->hashed && digest_equal(&p->digest, d);
+}
+
 int
 fsck_spool_find(struct fsck *c, const struct asset_row *row)
 {
-	const struct fsck_place *p;
+	struct fsck_place *p;
 	size_t low = 0, high, middle;
 	char path[SPOOL_NAME_MAX + 8];
 	int fd = -1;
@@ -139,7 +160,8 @@ fsck_spool_find(struct fsck *c, const struct asset_row *row)
 	     p->size == row->size && !c->cut;
 	     p++) {
 		snprintf(path, sizeof(path), "%s/%s", dirs[p->dir], p->name);
-		fd = fsck_open_same(c, row, c->spool_fd, path);
+		if (has_digest(c, p, path, &row->sha256))
+			fd = fsck_open_same(c, row, c->spool_fd, path);
 	}
 	return fd;
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # How fast tmpnix fsck is: N paths (100,000 by default) of a file store, each a
-# file of 4 kB, and what an index made from the store takes.  ASSETS=s3: of a
-# bucket, 3,000 paths by default.
+# file of 4 kB; what an index made from the store takes; finding what was lost
+# among as many files of the spool; and pushes of 64 clients beside it.
+# ASSETS=s3: of a bucket, 3,000 paths by default, without the last two.
 # shellcheck disable=SC1091,SC2034,SC2154
 . "$(dirname "$0")/../e2e/lib.sh"
 
@@ -77,3 +78,32 @@ if [ "${ASSETS-}" = s3 ]; then
 fi
 timed "bytes" --bytes
 timed "unpacked again" --bytes --verify
+
+[ "${ASSETS-}" != s3 ] || exit 0
+
+# A fiftieth of the NARs is in spool/lost alone.
+mkdir -p "$S/spool/lost"
+find "$S/store/nar" -type f | awk 'NR % 50 == 0' | xargs mv -t "$S/spool/lost"
+timed "a fiftieth found in the spool" --repair
+
+tmpnix token add bench --push >"$W/netrc" 2>"$W/ignored"
+SECRET=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/netrc")
+site_start
+head -c 20000 /dev/urandom >"$W/log.txt"
+# pushes NAME: 3,200 of 64 clients, and how large the WAL gets.
+pushes() {
+	begin=$(date +%s%N)
+	seq 3200 | xargs -P 64 -I N curl -q -s -m 120 -o /dev/null \
+	    -w '%{http_code} %{time_total}\n' -u ":$SECRET" -T "$W/log.txt" \
+	    "$U/cache/log/00000000000000000000000000000000-$1N.drv" >"$W/pushes"
+	echo "3,200 pushes $1: $((($(date +%s%N) - begin) / 1000000)) ms," \
+	    "$(grep -vc '^201 ' "$W/pushes") refused, the longest $(cut -d ' ' \
+	    -f 2 "$W/pushes" | sort -n | tail -n 1) s, WAL" \
+	    "$(($(stat -c %s "$S/index.db-wal") / 1024)) KiB"
+}
+pushes alone
+while :; do
+	tmpnix fsck --bytes >"$W/fsck.out" 2>&1
+done &
+other_pids=$!
+pushes beside

@@ -214,12 +214,12 @@ for c in '' .xz; do
 		xz -k "$nar"
 		nar=$nar.xz
 		key=$(nar_key "$nar" .xz)
+		file_hash=${key#nar/}
+		file_hash=${file_hash%.nar.xz}
 		sed -i -e "s|^URL: .*|URL: $key|" \
 		    -e "s|^FileSize: .*|FileSize: $(wc -c <"$nar")|" \
-		    -e 's|^Compression: .*|Compression: xz|' -e "s|^FileHash: .*|$(
-			key=${key#nar/}
-			echo "FileHash: sha256:${key%.nar*}"
-		    )|" "$info"
+		    -e 's|^Compression: .*|Compression: xz|' \
+		    -e "s|^FileHash: .*|FileHash: sha256:$file_hash|" "$info"
 		;;
 	esac
 	put "$key" "$nar"

@@ -536,6 +536,7 @@ conf_free(struct conf *c)
 	free(c->s3_public_url);
 	free(c->trusted_public_keys);
 	free(c->trusted_proxies.list);
+	free(c->web_servers.list);
 	free(c->secret_key_file);
 	free(c);
 }

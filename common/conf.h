@@ -66,6 +66,7 @@ struct conf {
 	char *secret_key_file; /* absolute paths, blanks between, or NULL */
 	bool public_reads;
 	struct netblocks trusted_proxies;
+	struct netblocks web_servers;
 	enum conf_store asset_store;
 	char *tls_ca_file; /* NULL: the system's */
 	char *glitch_project; /* NULL: none */

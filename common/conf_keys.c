@@ -576,6 +576,10 @@ const struct key_def conf_keys[] = {
 	    "must be addresses or networks, such as 10.0.0.0/8 or "
 	    "2001:db8::/32, separated by blanks, or none",
 	    0, 0),
+	HUP(web_servers, parse_networks, "none",
+	    "must be addresses or networks, such as 10.0.0.0/8 or "
+	    "2001:db8::/32, separated by blanks, or none",
+	    0, 0),
 	ROW(asset_store, parse_store, "file", "must be file, glitch or s3", 0,
 	    0),
 	ROW(tls_ca_file, parse_path_or_none, "none", CONF_PATH_RULE ", or none",

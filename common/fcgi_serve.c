@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "netaddr.h"
 
 /* Handlers keep their big buffers on the heap; SQLite asks for little. */
 #define STACK_BYTES ((size_t)512 << 10)
@@ -88,6 +89,59 @@ wait_request(struct worker *w)
 	    !listen_is_inherited(w->server->listener);
 }
 
+/* May the web server at this address connect?  One that may not is logged. */
+static bool
+is_web_server(const struct server *srv, const struct sockaddr *sa)
+{
+	char text[NETADDR_TEXT];
+	struct settings *s;
+	struct netaddr a;
+	bool yes;
+
+	if (netaddr_of_socket(sa, &a) == -1)
+		return true; /* a path's mode says who may */
+	s = live_take(srv->prog->live);
+	yes = s->conf->web_servers.n == 0 ||
+	    netblocks_have(&s->conf->web_servers, &a);
+	live_release(srv->prog->live, s);
+	if (!yes) {
+		netaddr_print(&a, text);
+		log_warnx("a connection from %s is closed: web_servers does "
+			  "not name it",
+		    text);
+	}
+	return yes;
+}
+
+/*
+ * Have a connection in w->fx, the kept one or a new one: 0, or -errno.  libfcgi
+ * would read what it accepts at once, and knows addresses only from its
+ * environment; it has no listening socket, so it accepts none.
+ */
+static int
+connection(struct worker *w)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int fd;
+
+	if (w->fx.ipcFd >= 0)
+		return 0;
+	memset(&sa, 0, sizeof(sa));
+	fd = accept4(listen_fd(w->server->listener), (struct sockaddr *)&sa,
+	    &len, SOCK_CLOEXEC);
+	if (fd == -1)
+		return -errno;
+	if (!is_web_server(w->server, (const struct sockaddr *)&sa)) {
+		close(fd);
+		return -ECONNABORTED;
+	}
+	w->fx.ipcFd = fd;
+	/* Else FCGX_Accept_r closes it, as the last request's. */
+	w->fx.keepConnection = 1;
+	return 0;
+}
+
 /* FCGX_Accept_r returned rc: may the worker go on? */
 static bool
 accept_failed(const struct server *srv, int rc)
@@ -97,6 +151,7 @@ accept_failed(const struct server *srv, int rc)
 		return !atomic_load(&srv->stopping);
 	case EINTR:
 	case ECONNABORTED:
+	case EBADF: /* a connection that ended without a request */
 		return true;
 	case EMFILE:
 	case ENFILE:
@@ -123,12 +178,12 @@ work(void *arg)
 	bool clean, go_on = true;
 	int rc;
 
-	if (FCGX_InitRequest(&w->fx, listen_fd(srv->listener),
-		FCGI_FAIL_ACCEPT_ON_INTR) != 0)
+	if (FCGX_InitRequest(&w->fx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0)
 		fatalx("libfcgi: no memory");
 	while (go_on && wait_request(w)) {
 		atomic_store(&w->busy, true);
-		rc = FCGX_Accept_r(&w->fx);
+		if ((rc = connection(w)) == 0)
+			rc = FCGX_Accept_r(&w->fx);
 		if (rc == 0) {
 			clean = fcgi_serve_one(w);
 			FCGX_Finish_r(&w->fx);

@@ -2,7 +2,10 @@
 
 #include "netaddr.h"
 
+#include <sys/socket.h>
+
 #include <arpa/inet.h>
+#include <netinet/in.h>
 
 #include <string.h>
 
@@ -25,6 +28,25 @@ netaddr_parse(const char *p, size_t n, struct netaddr *a)
 		return 0;
 	}
 	return inet_pton(AF_INET6, text, a->b) == 1 ? 0 : -1;
+}
+
+int
+netaddr_of_socket(const struct sockaddr *sa, struct netaddr *a)
+{
+	const struct sockaddr_in *in = (const void *)sa;
+	const struct sockaddr_in6 *in6 = (const void *)sa;
+
+	switch (sa->sa_family) {
+	case AF_INET:
+		memcpy(a->b, mapped, sizeof(mapped));
+		memcpy(a->b + sizeof(mapped), &in->sin_addr, 4);
+		return 0;
+	case AF_INET6:
+		memcpy(a->b, &in6->sin6_addr, sizeof(a->b));
+		return 0;
+	default:
+		return -1;
+	}
 }
 
 bool

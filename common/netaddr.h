@@ -24,6 +24,10 @@ struct netaddr {
 /* Parse (p, n), an address and nothing else: 0, or -1. */
 int netaddr_parse(const char *p, size_t n, struct netaddr *a);
 
+struct sockaddr;
+/* The address of an IP socket: 0, or -1 for another kind. */
+int netaddr_of_socket(const struct sockaddr *sa, struct netaddr *a);
+
 /* The one way a is written: 192.0.2.1, 2001:db8::1. */
 void netaddr_print(const struct netaddr *a, char text[NETADDR_TEXT]);
 

@@ -341,6 +341,11 @@ prog_main(const struct prog *prog, int argc, char *argv[])
 		conf_free(conf);
 		return 1;
 	}
+	if (o.listen.network && conf->web_servers.n == 0)
+		log_warnx("-N: whoever can connect to %s can end this program, "
+			  "and claim to be any client: name the web servers "
+			  "(web_servers)",
+		    o.address);
 	privileges_drop(uid, gid);
 	privileges_no_new();
 	enter_sandbox(prog, &o, conf, l);

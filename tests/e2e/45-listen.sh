@@ -255,7 +255,47 @@ fi
 cache_start -N -s "0.0.0.0:$tcp"
 prog_ready cache
 pass "-N -s 0.0.0.0:PORT"
+ok "which says that anybody may connect" \
+    grep -q 'name the web servers' "$W/log/cache.log"
 prog_stop cache
+
+# FastCGI by hand, from address FROM to the port: begin a request, send PARAMS
+# whose lengths overflow, see what comes.
+overflow() {
+	FROM=$1 TCP=$tcp perl -MIO::Socket::INET -e '
+		$SIG{ALRM} = sub { exit 3 };
+		$SIG{PIPE} = "IGNORE";
+		alarm 60;
+		$s = IO::Socket::INET->new(PeerAddr => "127.0.0.1",
+		    LocalAddr => $ENV{FROM}, PeerPort => $ENV{TCP}) or exit 2;
+		$s->syswrite(pack("CCnnCC nCx5", 1, 1, 1, 8, 0, 0, 1, 0));
+		$p = pack("NN", 0xffffffff, 0xffffffff) . "x" x 64;
+		$s->syswrite(pack("CCnnCC", 1, 4, 1, length $p, 0, 0) . $p);
+		$s->sysread($x, 1) and exit 1;'
+}
+conf_set web_servers '127.0.0.2 10.0.0.0/8'
+cache_start -s "127.0.0.1:$tcp"
+closed() {
+	grep -q 'a connection from 127.0.0.1 is closed' "$W/log/cache.log"
+}
+: >"$W/log/cache.log"
+until_true 20 overflow 127.0.0.1 ||
+    fail "a connection of no web server is closed"
+for i in 1 2 3 4 5; do
+	overflow 127.0.0.1
+done
+ok "which the log says" until_true 20 closed
+ok "the program goes on" kill -0 "$cache_pid"
+is "nginx, which is no web server now either" \
+    "$(status "$U/cache/nix-cache-info")" 503
+conf_set web_servers '127.0.0.1'
+kill -HUP "$cache_pid"
+prog_ready cache
+pass "reloaded: it is one"
+ok "what is none is not" until_true 20 overflow 127.0.0.3
+ok "the program goes on, too" kill -0 "$cache_pid"
+prog_stop cache
+conf_set web_servers none
 if perl -MIO::Socket::IP -e 'exit !IO::Socket::IP->new(LocalHost => "::1",
     Listen => 1)' 2>/dev/null; then
 	cache_start -s "[::1]:$tcp"

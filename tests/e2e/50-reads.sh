@@ -370,4 +370,20 @@ prog_start cache
 prog_ready cache
 is "  until it is back" "$(status "$U/cache/nix-cache-info")" 200
 
+if [ "$WEB" = nginx ]; then
+	# One that does not answer: a line, and what a client tries again.
+	web_stop
+	NGINX_EXTRA='fastcgi_read_timeout 1s;'
+	web_make
+	web_start
+	prog_ready cache
+	kill -STOP "$cache_pid"
+	req "$U/cache/nix-cache-info"
+	kill -CONT "$cache_pid"
+	is "too slow: 503" "$code $(cat "$W/body")" \
+	    "503 tmpnix is not running or is too slow to answer"
+	is "  with Retry-After" "$(header retry-after)" 5
+	is "  and nosniff" "$(header x-content-type-options)" nosniff
+fi
+
 e2e_end

@@ -296,6 +296,36 @@ tmpnix retry >/dev/null
 ok "its upload goes on" until_true 40 state_is "$key" stored
 conf_set relay write-back
 
+# Replaced, and not verified --------------------------------------------------------------
+restart_upload
+faults "upload* status 503"
+replaced=log/$hash-small.drv
+echo first >"$W/log-1"
+echo second >"$W/log-2"
+put "$replaced" "$W/log-1"
+was=$(sql "SELECT spool FROM asset WHERE key = '$replaced'")
+ok "a log is in the spool" test -f "$S/spool/ready/$was"
+put "$replaced" "$W/log-2"
+is "another takes its place" "$code" 200
+ok "whoever was told the name of its file still finds it" \
+    test -f "$S/spool/ready/$was"
+# As after a crash between the answer and the verdict.
+path_make unverified "nobody has looked into it"
+put "$key" "$nar"
+verdicts() {
+	sql "SELECT count(*) FROM nar WHERE key = '$key' AND verdict = 0"
+}
+until_true 20 test "$(verdicts)" = 1
+ok "a NAR waits" until_true 20 tried "$key"
+prog_stop upload
+sql "DELETE FROM nar WHERE key = '$key'"
+faults
+prog_start upload
+prog_ready upload
+tmpnix retry >/dev/null
+relay_wait
+is "it is verified before it leaves" "$(verdicts)" 1
+
 # Backpressure -----------------------------------------------------------------------------
 path_make small "not in the spool"
 put "$key" "$nar"
@@ -370,4 +400,5 @@ relay_wait
 ok "no secret is in a log" no_secrets
 not grep -rlaF wrong-token-0123456789 "$W"/log/*.log >"$W/secrets" &&
     pass "nor a wrong one" || fail "a wrong one is: $(cat "$W/secrets")"
+ok "what was replaced is gone" until_true 30 not test -e "$S/spool/ready/$was"
 e2e_end

@@ -961,6 +961,23 @@ START_TEST(one_failure_does_not_hold_up_the_others)
 }
 END_TEST
 
+/* What may be tried again is, whatever is said of the others. */
+START_TEST(one_failure_is_not_that_of_the_others)
+{
+	fake.store.ops = &fake_batches;
+	fake.put = ASSET_RETRY;
+	fake.nput = 1;
+	fake.flush = ASSET_REFUSED;
+	fake.nflush = 1;
+	put(LOG_X, "x");
+	put(LOG_Y, "y");
+	start(&fake.store);
+	wait_for(ASSET_FAILED, 1);
+	ck_assert_int_eq(get(LOG_X).state, ASSET_SPOOLED);
+	ck_assert_int_eq(get(LOG_Y).state, ASSET_FAILED);
+}
+END_TEST
+
 /* Where key is in what the fake was given. */
 static int
 position(const char *key)
@@ -1181,6 +1198,7 @@ main(void)
 	tcase_add_loop_test(fakes, not_stored_unless_all_steps_worked, 0,
 	    (int)nitems(failures));
 	tcase_add_test(fakes, one_failure_does_not_hold_up_the_others);
+	tcase_add_test(fakes, one_failure_is_not_that_of_the_others);
 	tcase_add_test(fakes, nars_before_narinfos_before_referrers);
 	tcase_add_test(fakes, replaced_while_under_way_is_carried_again);
 	tcase_add_test(fakes, claim_lost_while_under_way);

@@ -38,6 +38,8 @@ site_start
 # push N: all of them, beside the others who push the same.
 push() {
 	secret=$(sed -n 's/.*password  *\([^ ]*\).*/\1/p' "$W/netrc.$1")
+	# (Once: more of them wait for longer and longer.)
+	status -T "$info" -u ":wrong" "$U/cache/$hash.narinfo"
 	while read -r k n h f; do
 		status -I -u ":$secret" "$U/cache/$h.narinfo"
 		status -T "$n" -u ":$secret" "$U/cache/$k"
@@ -45,7 +47,6 @@ push() {
 		echo "$1 $k" | status -T - -H 'Content-Type: text/plain' \
 		    -H 'Content-Length: 0' -u ":$secret" "$U/cache/log/$h-x.drv"
 		status -T "$f" -u ":$secret" "$U/cache/log/$h-x.drv"
-		status -T "$n" -u ":wrong" "$U/cache/$k"
 		# Cut off, and not what its name says.
 		head -c 100 "$n" | status -T - -m 1 -H 'Content-Length: 10000' \
 		    -u ":$secret" "$U/cache/$k"

@@ -324,6 +324,20 @@ begin(struct fsck *c)
 	return i;
 }
 
+/* A file store, which is written into for repairs only, and never made: one
+ * that is not there may be on a disk that is not mounted. */
+static struct asset_store *
+open_files(const struct fsck *c, const char *dir)
+{
+	struct asset_store *as;
+
+	as = asset_file_open(c->conf->state_dir, dir, false);
+	if (as == NULL || !c->repair)
+		return as;
+	asset_store_close(as);
+	return asset_file_open(c->conf->state_dir, dir, true);
+}
+
 /* The store of the part's cache: 1, 0 when there is no such cache, or -1. */
 static int
 open_store(struct fsck *c, const struct part *p)
@@ -337,8 +351,12 @@ open_store(struct fsck *c, const struct part *p)
 	c->cache = p->cache;
 	if (drv && faccessat(c->state_fd, "drvs", F_OK, 0) == -1)
 		return 0;
-	c->store = drv ? asset_file_open(c->conf->state_dir, "drvs", false)
-		       : asset_store_open_probe(c->conf, true);
+	if (drv)
+		c->store = open_files(c, "drvs");
+	else if (c->conf->asset_store == CONF_STORE_FILE)
+		c->store = open_files(c, asset_file_dir(c->conf));
+	else
+		c->store = asset_store_open_probe(c->conf, true);
 	return c->store != NULL ? 1 : -1;
 }
 

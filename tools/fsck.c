@@ -229,7 +229,9 @@ of_this_store(struct index *ix, const struct conf *conf)
 
 /*
  * The index in the directory dir, which is at.  One that did not end goes on
- * when it was of what a store lists, which takes long; else it begins anew.
+ * when it was of what a store lists, which takes long; else it begins anew.  It
+ * is nobody's until it is complete: closing it writes it to disk, not each
+ * path.
  */
 static struct index *
 rebuilt_index(struct fsck *c, int at, const char *dir)
@@ -238,7 +240,7 @@ rebuilt_index(struct fsck *c, int at, const char *dir)
 
 	if (c->store != NULL && !c->bytes &&
 	    faccessat(at, "index.db", F_OK, 0) == 0) {
-		ix = index_open(dir, INDEX_WRITE);
+		ix = index_open(dir, INDEX_READ);
 		if (ix != NULL && of_this_store(ix, c->conf))
 			return ix;
 		index_close(ix);
@@ -246,7 +248,7 @@ rebuilt_index(struct fsck *c, int at, const char *dir)
 	unlinkat(at, "index.db", 0);
 	unlinkat(at, "index.db-wal", 0);
 	unlinkat(at, "index.db-shm", 0);
-	return index_open(dir, INDEX_WRITE);
+	return index_open(dir, INDEX_READ);
 }
 
 /* The store, if it is one on the network, which must have a listing. */

@@ -355,11 +355,28 @@ produce_file(struct request *r, int status)
 	return reply_text(r, 500, "the answer can't be made");
 }
 
+/* What has not all of its bytes is no answer to a reader: the status. */
+static int
+whole_reply(struct request *r, int status)
+{
+	if (r->method == HTTP_PUT ||
+	    !(buf_failed(&r->headers) || buf_failed(&r->body)))
+		return status;
+	buf_free(&r->headers);
+	buf_free(&r->body);
+	if (r->fd != -1)
+		close(r->fd);
+	r->fd = -1;
+	r->produce = NULL;
+	return 503;
+}
+
 static void
 send_reply(struct request *r, int status)
 {
 	struct buf head = BUF_INIT;
 
+	status = whole_reply(r, status);
 	if (r->check)
 		status = as_check(r, status);
 	if (r->produce != NULL && r->fx == NULL && r->method != HTTP_HEAD)
@@ -418,19 +435,20 @@ parse_target(struct request *r)
 	size_t n;
 
 	if (uri == NULL)
-		return -1;
+		return 404;
 	n = prefix == NULL ? 0 : strlen(prefix);
 	if (n > 0 && prefix[n - 1] == '/')
 		n--;
 	if (n > 0 && strncmp(uri, prefix, n) != 0)
-		return -1;
+		return 404;
 	uri += n;
 	if (*uri == '/')
 		uri++;
 	else if (*uri != '\0' && *uri != '?')
-		return -1;
+		return 404;
+	/* (Of a PUT the body may have been sent: see answer.) */
 	if ((r->path = strdup(uri)) == NULL)
-		return -1;
+		return r->method == HTTP_PUT && !r->check ? 424 : 503;
 	if ((r->query = strchr(r->path, '?')) != NULL)
 		*r->query++ = '\0';
 	return 0;
@@ -542,8 +560,8 @@ answer(struct worker *w, struct request *r, const struct settings *settings)
 	bool sent;
 	int status;
 
-	if (parse_target(r) == -1)
-		return reply_empty(r, 404);
+	if ((status = parse_target(r)) != 0)
+		return reply_empty(r, status);
 	if ((t = find_route(prog, r, &allowed)) == NULL)
 		return allowed == 0 ? reply_empty(r, 404)
 				    : refuse_method(r, allowed);
@@ -566,6 +584,20 @@ answer(struct worker *w, struct request *r, const struct settings *settings)
 	return t->handler(w->state, r);
 }
 
+/*
+ * The record that ends the body, also one of no bytes: libfcgi has read no more
+ * of it than came with what was asked for, and would take the rest for a broken
+ * request.  An Authorizer is sent none.
+ */
+static bool
+read_end(struct request *r)
+{
+	char more;
+
+	return r->fx == NULL || r->authorizer ||
+	    r->wire->read(r, &more, sizeof(more)) == 0;
+}
+
 /* Read what is left of a short body; false when the rest is too long. */
 static bool
 drain(struct request *r)
@@ -574,7 +606,7 @@ drain(struct request *r)
 
 	if (r->check || r->length <= r->taken ||
 	    request_param(r, "TMPNIX_BODY_FILE") != NULL)
-		return true;
+		return read_end(r);
 	/*
 	 * fcgiwrap passes the whole body on before it looks for an answer, and
 	 * makes a 502 of one that was not read.  lighttpd closes the pipe.
@@ -583,7 +615,7 @@ drain(struct request *r)
 		return false;
 	while (request_read(r, chunk, sizeof(chunk)) > 0)
 		;
-	return r->taken == r->length;
+	return r->taken == r->length && read_end(r);
 }
 
 bool

@@ -169,6 +169,11 @@ send_by_server(struct reads *rd, struct request *r, enum key_kind kind,
 		buf_addf(&to, "/%s/", spooled ? "spool/ready" : store);
 	}
 	add_encoded(&to, spooled ? row->spool : row->key);
+	if (buf_failed(&to)) {
+		buf_free(&to);
+		errno = ENOMEM;
+		return -1;
+	}
 	object_headers(r, kind, NULL);
 	reply_header(r, how == SEND_ACCEL ? "X-Accel-Redirect" : "X-Sendfile",
 	    "%s", buf_str(&to));
@@ -187,8 +192,10 @@ send_redirect(struct reads *rd, struct request *r, const struct key *k,
 
 	if (ops->read_url != NULL &&
 	    (made = ops->read_url(rd->store, row->key, row->url,
-		 request_method(r) == HTTP_HEAD ? "HEAD" : "GET")) == NULL)
+		 request_method(r) == HTTP_HEAD ? "HEAD" : "GET")) == NULL) {
+		errno = ENOMEM;
 		return -1;
+	}
 	reply_header(r, "Content-Type", "%s", key_content_type(k->kind));
 	/* Kept for no longer than half of the time that it is good for. */
 	if (expires == 0)

@@ -86,6 +86,19 @@ awk '/^syncfs/ { s = NR } /^fdatasync .*-wal/ { w = NR }
     pass "the row says stored after the syncfs" ||
     fail "no syncfs before the last commit"
 
+# The name of an instance's lock, which tells the next start whose claims are
+# nobody's, is on disk before the first claim.
+: >"$W/shim/log"
+prog_stop upload
+shim_start upload
+prog_ready upload
+awk '/^creat .*[/]spool[/][0-9a-f]+[.]lock$/ { named = 1; good = 0 }
+    named && $1 == "fsync" && $2 ~ /[/]spool$/ { good = 1 }
+    /^write .*[/]index[.]db-wal/ && named && !good { early = 1 }
+    END { exit !(good && !early) }' "$W/shim/log" &&
+    pass "an instance's lock is synced before anything is written" ||
+    fail "an instance's lock is not synced"
+
 # A key and a configuration are on disk under their names.
 : >"$W/shim/log"
 ok "tmpnix init" shimmed "$top_builddir/tmpnix" -f "$W/new.conf" init \
@@ -312,6 +325,29 @@ for back in 3600 40000000; do
 done
 rules
 settle
+
+# Of a read each n-th allocation fails: nobody hears that it is not here.
+prog_stop cache
+shim_start cache
+prog_ready cache
+cache_ended_or_answers() {
+	not kill -0 "$cache_pid" || prog_answers cache
+}
+for i in $(seq 1 24); do
+	rules "malloc ENOMEM $i *"
+	got=$(status "$U/cache/$before")
+	rules
+	case $got in
+	4??) fail "a read, allocation $i: $got" ;;
+	esac
+	[ "$got" = 200 ] || until_true 40 cache_ended_or_answers
+	if not kill -0 "$cache_pid" 2>/dev/null; then
+		wait "$cache_pid" 2>/dev/null
+		shim_start cache
+		prog_ready cache
+	fi
+done
+pass "allocations of a read fail: it is not called missing"
 
 # An index is for the stores that it was made for.
 prog_stop upload

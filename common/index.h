@@ -370,6 +370,13 @@ int index_spool_bytes(struct index *ix, uint64_t *bytes);
 /* Is a spool file named by any row?  1, or 0. */
 int index_spool_used(struct index *ix, const char *name);
 
+/* What the row that names a spool file says of it: 1, or 0 when none does. */
+int index_spool_find(
+    struct index *ix, const char *name, struct digest *d, uint64_t *size);
+
+/* The spool file is there again: if its row failed, it starts over.  0. */
+int index_spool_again(struct index *ix, const char *name);
+
 /* Is a NAR of these bytes stored?  1, or 0. */
 int index_nar_stored(struct index *ix, const char *cache,
     const struct digest *sha256, uint64_t size);

@@ -674,6 +674,35 @@ index_spool_used(struct index *ix, const char *name)
 }
 
 int
+index_spool_find(
+    struct index *ix, const char *name, struct digest *d, uint64_t *size)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if ((st = index_stmt(ix, ST_SPOOL_FIND)) == NULL)
+		return -1;
+	index_bind_text(st, 1, name);
+	if ((rc = db_step(ix->db, st)) == 1) {
+		index_column_digest(st, 0, d);
+		*size = (uint64_t)sqlite3_column_int64(st, 1);
+	}
+	index_done(st);
+	return rc;
+}
+
+int
+index_spool_again(struct index *ix, const char *name)
+{
+	sqlite3_stmt *st;
+
+	if ((st = index_stmt(ix, ST_SPOOL_AGAIN)) == NULL)
+		return -1;
+	index_bind_text(st, 1, name);
+	return index_run(ix, st);
+}
+
+int
 index_nar_stored(struct index *ix, const char *cache,
     const struct digest *sha256, uint64_t size)
 {

@@ -480,6 +480,10 @@ const char *const index_sql[ST_MAX] = {
 	    " FROM asset WHERE " NOT_STORED
 	    " ORDER BY state = 'failed' DESC, next_attempt, id LIMIT ?2",
 	[ST_SPOOL_USED] = "SELECT 1 FROM asset WHERE spool = ?1",
+	[ST_SPOOL_FIND] = "SELECT sha256, size FROM asset WHERE spool = ?1",
+	[ST_SPOOL_AGAIN] = "UPDATE asset SET state = 'spooled', attempts = 0,"
+			   " next_attempt = 0, last_error = NULL, missing = 0"
+			   " WHERE spool = ?1 AND state = 'failed'",
 	/* A NAR's key begins with its digest. */
 	[ST_NAR_STORED] =
 	    "SELECT 1 FROM asset WHERE cache = ?1 AND key >= ?2 AND key < ?3"

@@ -575,11 +575,27 @@ instance_dead(const char *instance, void *arg)
 	index_release(arg, instance);
 }
 
+static int
+spool_wanted(const char *name, struct digest *d, uint64_t *size, void *arg)
+{
+	return index_spool_find(arg, name, d, size);
+}
+
+static void
+spool_back(const char *name, void *arg)
+{
+	index_spool_again(arg, name);
+}
+
 struct spool_dir *
 relay_open_spool(const struct conf *conf, struct index *ix, bool brief)
 {
-	const struct spool_owner owner = { spool_used, spool_stored,
-		instance_dead, ix };
+	const struct spool_owner owner = { .used = spool_used,
+		.stored = spool_stored,
+		.dead = instance_dead,
+		.wanted = spool_wanted,
+		.back = spool_back,
+		.arg = ix };
 
 	return (brief ? spool_open_brief : spool_open)(conf->state_dir, &owner);
 }

@@ -31,6 +31,9 @@
 #define JOBS_BYTES ((size_t)64 << 10)
 /* A brief instance has no more files. */
 #define BRIEF_FILES 4
+/* Bytes that a start reads to tell what nobody needs to keep: a second or two.
+ */
+#define HASH_MAX (UINT64_C(1) << 30)
 
 /* A body to be removed at a time; a list in that order. */
 struct retired {
@@ -157,6 +160,8 @@ struct recovery {
 	const struct spool_owner *owner;
 	unsigned int removed;
 	unsigned int lost;
+	unsigned int back;
+	uint64_t hashed;
 };
 
 static void
@@ -216,13 +221,17 @@ static int
 is_stored(struct spool_dir *sd, const char *name, struct recovery *r)
 {
 	struct digest d;
+	struct stat st;
 	uint64_t size;
 	int fd, rc = -1;
 
 	if ((fd = openat(sd->ready, name,
 		 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
 		return -1;
-	if (hash_fd(fd, &d, &size) == 0)
+	/* Nobody is served meanwhile: of very much all is kept. */
+	if (fstat(fd, &st) == 0 &&
+	    (r->hashed += (uint64_t)st.st_size) <= HASH_MAX &&
+	    hash_fd(fd, &d, &size) == 0)
 		rc = r->owner->stored(&d, size, r->owner->arg);
 	close(fd);
 	return rc;
@@ -274,6 +283,78 @@ recover_ready(struct spool_dir *sd, const char *name, void *arg)
 		return;
 	if (r->owner->used(name, r->owner->arg) == 0)
 		recover_unknown(sd, name, r);
+}
+
+/* Has lost/name the bytes that a row says?  1, 0, or -1: can't tell. */
+static int
+is_wanted(int lost, const char *name, const struct digest *want, uint64_t size)
+{
+	struct digest d;
+	struct stat st;
+	uint64_t n;
+	int fd, rc = -1;
+
+	if ((fd = openat(lost, name,
+		 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size != size)
+		rc = 0;
+	else if (hash_fd(fd, &d, &n) == 0)
+		rc = n == size && digest_equal(&d, want);
+	close(fd);
+	return rc;
+}
+
+/*
+ * A file of lost/ that a row names, and that is missing: another index was here
+ * for a while.
+ */
+static void
+take_back(struct spool_dir *sd, const char *name, void *arg)
+{
+	struct recovery *r = arg;
+	struct digest want;
+	uint64_t size;
+	int lost;
+
+	if (faccessat(sd->ready, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    r->owner->wanted(name, &want, &size, r->owner->arg) != 1 ||
+	    (lost = file_open_dir(sd->dir, "lost", 0700, false)) == -1)
+		return;
+	switch (is_wanted(lost, name, &want, size)) {
+	case 1:
+		if (linkat(lost, name, sd->ready, name, 0) == -1 ||
+		    file_sync_dir(sd->ready) == -1 ||
+		    unlinkat(lost, name, 0) == -1) {
+			log_warn("spool: move lost/%s into ready/", name);
+			break;
+		}
+		r->owner->back(name, r->owner->arg);
+		r->back++;
+		break;
+	case 0:
+		log_warnx("spool: the index names %s, and lost/%s has other "
+			  "bytes: push again what is missing",
+		    name, name);
+		break;
+	default:
+		log_warn("spool: read lost/%s", name);
+	}
+	close(lost);
+}
+
+static int
+take_all_back(struct spool_dir *sd, struct recovery *r)
+{
+	int fd, rc;
+
+	if (r->owner->wanted == NULL)
+		return 0;
+	if ((fd = file_open_dir(sd->dir, "lost", 0700, false)) == -1)
+		return errno == ENOENT ? 0 : -1;
+	rc = each_name(fd, take_back, sd, r);
+	close(fd);
+	return rc;
 }
 
 /* What lies in lost/ for long nobody will ask for. */
@@ -391,6 +472,7 @@ start(struct spool_dir *sd, struct recovery *r)
 	} else if (each_name(sd->incoming, recover_incoming, sd, r) == -1 ||
 	    each_name(sd->dir, recover_retired, sd, r) == -1 ||
 	    each_name(sd->ready, recover_ready, sd, r) == -1 ||
+	    take_all_back(sd, r) == -1 ||
 	    each_name(sd->dir, recover_lock, sd, r) == -1)
 		goto out;
 	if (take_instance(sd) == -1)
@@ -437,13 +519,17 @@ open_instance(
 	if ((sd = open_dirs(state_dir, true)) == NULL)
 		return NULL;
 	sd->brief = brief;
-	if (!brief)
-		sweep_lost(sd);
 	if (start(sd, &r) == -1) {
 		log_warn("spool: %s/spool", state_dir);
 		spool_close(sd);
 		return NULL;
 	}
+	if (!brief)
+		sweep_lost(sd);
+	if (r.back > 0)
+		log_info("spool: %u files that the index names are back from "
+			 "%s/spool/lost",
+		    r.back, state_dir);
 	if (r.removed > 0 && !brief)
 		log_info("spool: removed %u unfinished or finished files",
 		    r.removed);

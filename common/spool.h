@@ -9,8 +9,9 @@
  *   ready/<instance>.N     complete and checked; fsynced before a row of the
  *                          index names it, which it does until it is stored
  *   lost/<instance>.N      found in ready/ at a start, named by no row, not
- *                          retired and not known to be stored; removed at a
- *                          start SPOOL_LOST_DAYS later
+ *                          retired and not known to be stored; taken back at
+ *                          a start when a row names it (the right index was put
+ *                          back); removed at a start SPOOL_LOST_DAYS later
  *
  * ASSUMPTION: rename(2) and link(2) are atomic, and after fsync of a file and
  * of its directory both survive a power cut.
@@ -56,6 +57,12 @@ struct spool_owner {
 	/* Called once for each dead instance, after the others. */
 	void (*dead)(const char *instance, void *arg);
 	void *arg;
+	/* What a row says of this file: 1, or 0 when none names it.  NULL:
+	 * nothing is taken back from lost/. */
+	int (*wanted)(
+	    const char *name, struct digest *d, uint64_t *size, void *arg);
+	/* A file that a row names was missing, and is here again. */
+	void (*back)(const char *name, void *arg);
 };
 
 #define SPOOL_LOST_DAYS 30

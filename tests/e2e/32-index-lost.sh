@@ -58,6 +58,7 @@ put "$key" "$nar"
 is "a NAR that is not relayed" "$code" 201
 prog_stop upload KILL
 ok "is in the spool" in_spool "$nar"
+sql 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
 mv "$S/index.db" "$W/newer.db"
 rm -f "$S"/index.db*
 
@@ -72,6 +73,40 @@ prog_ready upload
 ok "an older index: the body is kept" in_spool "$nar"
 ok "in lost/" grep -q "$S/spool/lost" "$W/log/upload.log"
 is "and nothing else" "$(find "$S/spool/lost" -type f | wc -l)" 1
+# The newer one put back asks for it: it is taken back, though the relay has
+# found it missing meanwhile.
+prog_stop upload
+rm -f "$S"/index.db*
+cp "$W/newer.db" "$S/index.db"
+sql "DROP TRIGGER hold; UPDATE asset SET state = 'failed'
+    WHERE state <> 'stored'"
+cp -R "$S/spool/lost" "$W/lost"
+prog_start upload
+prog_ready upload
+ok "the newer index: taken back" \
+    grep -q '1 files that the index names are back' "$W/log/upload.log"
+settle
+ok "and stored" cmp -s "$nar" "$S/store/$key"
+is "lost/ is empty" "$(find "$S/spool/lost" -type f | wc -l)" 0
+# Of other bytes it is not.
+prog_stop upload
+rm -f "$S"/index.db* "$S/store/$key"
+cp "$W/newer.db" "$S/index.db"
+cp -R "$W/lost" "$S/spool/"
+for f in "$S"/spool/lost/*; do
+	printf x | dd of="$f" bs=1 seek=99 conv=notrunc 2>/dev/null
+done
+sql "DROP TRIGGER hold"
+prog_start upload
+prog_ready upload
+ok "other bytes: said" grep -q 'lost/.* has other bytes' "$W/log/upload.log"
+is "other bytes: stay in lost/" "$(find "$S/spool/lost" -type f | wc -l)" 1
+# The old one again.
+prog_stop upload
+rm -f "$S"/index.db*
+cp "$W/old.db" "$S/index.db"
+prog_start upload
+prog_ready upload
 put "$key" "$nar"
 is "pushed again it is taken" "$code" 201
 settle

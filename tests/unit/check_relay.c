@@ -62,7 +62,9 @@ setup_unopened(void)
 static void
 open_all(void)
 {
-	struct spool_owner owner = { used, stored, dead, NULL };
+	struct spool_owner owner = {
+		.used = used, .stored = stored, .dead = dead
+	};
 
 	ck_assert_ptr_nonnull(ix = index_open(scratch, INDEX_WRITE));
 	owner.arg = ix;

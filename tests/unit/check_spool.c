@@ -34,18 +34,25 @@ note_dead(const char *instance, void *arg)
 
 /* The store has the bytes "lost" if this is set. */
 static bool lost_is_stored;
+static int nasked; /* whether something is stored */
 
 static int
 stored(const struct digest *d, uint64_t size, void *arg)
 {
 	struct digest lost;
 
+	nasked++;
+
 	(void)arg;
 	hash_sha256("lost", 4, &lost);
 	return lost_is_stored && size == 4 && digest_equal(d, &lost);
 }
 
-static const struct spool_owner owner = { used, stored, note_dead, NULL };
+static const struct spool_owner owner = {
+	.used = used,
+	.stored = stored,
+	.dead = note_dead,
+};
 
 static struct spool_dir *
 open_spool(void)
@@ -388,6 +395,27 @@ START_TEST(removes_what_is_stored_and_no_row_names)
 }
 END_TEST
 
+/* Of very much a start does not find out. */
+START_TEST(keeps_what_would_take_long_to_read)
+{
+	char instance[SPOOL_INSTANCE_LEN + 1], kept[SPOOL_NAME_MAX + 1];
+	char path[128];
+
+	lost_is_stored = true;
+	crash(kept, instance);
+	snprintf(path, sizeof(path), "spool/ready/%s", kept);
+	/* Both: in whichever order they are looked at. */
+	ck_assert_int_eq(truncate(scratch_path(path), (off_t)1 << 31), 0);
+	snprintf(path, sizeof(path), "spool/ready/%s.0", instance);
+	ck_assert_int_eq(truncate(scratch_path(path), (off_t)1 << 31), 0);
+	nasked = 0;
+	spool_close(open_spool());
+	ck_assert_int_eq(nasked, 0);
+	ck_assert_int_eq(count("spool/ready"), 0);
+	ck_assert_int_eq(count("spool/lost"), 2);
+}
+END_TEST
+
 START_TEST(removes_what_a_dead_instance_had_retired)
 {
 	char name[SPOOL_NAME_MAX + 1], instance[SPOOL_INSTANCE_LEN + 1];
@@ -528,6 +556,7 @@ main(void)
 	tcase_add_test(tc, recovers_what_a_dead_instance_left);
 	tcase_add_test(tc, keeps_what_no_row_names);
 	tcase_add_test(tc, removes_what_is_stored_and_no_row_names);
+	tcase_add_test(tc, keeps_what_would_take_long_to_read);
 	tcase_add_test(tc, removes_what_a_dead_instance_had_retired);
 	tcase_add_test(tc, brief_leaves_nothing);
 	tcase_add_test(tc, brief_recovers_what_a_dead_instance_left);

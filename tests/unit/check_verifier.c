@@ -47,7 +47,9 @@ dead(const char *instance, void *arg)
 static void
 setup(void)
 {
-	struct spool_owner owner = { used, stored, dead, NULL };
+	struct spool_owner owner = {
+		.used = used, .stored = stored, .dead = dead
+	};
 
 	scratch_make();
 	conf = (struct conf) { .state_dir = scratch,

@@ -117,3 +117,42 @@ bomb() {
 		print $mb for 1 .. $ENV{MB};
 		print &s(")")' | "$@" >"$W/made/$bomb_name"
 }
+
+# zeros_make GB NAME: a NAR of so many GB of zeros, some 100 kB as zstd, as
+# $W/made/NAME.
+zeros_make() {
+	mkdir -p "$W/made"
+	[ -e "$W/made/zeros-part" ] ||
+	    head -c 67108864 /dev/zero | zstd -q -c >"$W/made/zeros-part"
+	GB=$1 NAME=$2 perl -e '
+		sub s { pack("Q<", length $_[0]) . $_[0] .
+		    "\0" x (-length($_[0]) % 8) }
+		print &s("nix-archive-1"), &s("("), &s("type"), &s("directory"),
+		    &s("entry"), &s("("), &s("name"), &s($ENV{NAME}),
+		    &s("node"), &s("("), &s("type"), &s("regular"),
+		    &s("contents"), pack("Q<", $ENV{GB} << 30)' |
+	    zstd -q -c >"$W/made/$2"
+	for _ in $(seq $((16 * $1))); do
+		cat "$W/made/zeros-part"
+	done >>"$W/made/$2"
+	perl -e 'sub s { pack("Q<", length $_[0]) . $_[0] .
+		    "\0" x (-length($_[0]) % 8) }
+		print &s(")"), &s(")"), &s(")")' | zstd -q -c >>"$W/made/$2"
+}
+
+# narinfo_claimed HASH KEY FILE: a narinfo of the NAR KEY, which is in FILE; what
+# it says of its contents is made up.
+narinfo_claimed() {
+	narinfo_digest=${2#nar/}
+	narinfo_digest=${narinfo_digest%%.*}
+	cat <<EOT
+StorePath: $STORE/$1-x
+URL: $2
+Compression: zstd
+FileHash: sha256:$narinfo_digest
+FileSize: $(wc -c <"$3")
+NarHash: sha256:$narinfo_digest
+NarSize: 1000
+References: 
+EOT
+}

@@ -123,8 +123,9 @@ slow_nars
 (slow_send 1) >/dev/null
 ok "nix copy after 40 clients hung up" innocent_push hang-up
 ok "it ended before what they waited for" slow_runs
-ok "their threads were freed" grep -q 'its client went away while' \
-    "$W/log/upload.log"
+# (lighttpd does not tell of a client that sent all and went.)
+[ "$WEB" != nginx ] || ok "their threads were freed" \
+    grep -q 'its client went away while' "$W/log/upload.log"
 prog_stop upload
 sql "DELETE FROM nar WHERE key LIKE '%.zst'"
 prog_start upload

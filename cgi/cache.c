@@ -102,7 +102,7 @@ run(struct live *lv, struct listener *l)
 
 	/* One that can't be used is to be seen now, not at the first reader. */
 	if ((ix = index_open(conf->state_dir, INDEX_READ)) == NULL ||
-	    !ready_index(conf, ix))
+	    !ready_index(conf, ix) || index_keep(conf->state_dir) == -1)
 		fatalx("the index can't be used, see above");
 	if ((sh.store = asset_store_open_read(conf, CACHE_MAIN)) == NULL)
 		fatalx("the asset store can't be used, see above");

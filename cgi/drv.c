@@ -225,7 +225,9 @@ pin_store_dir(const struct conf *conf, struct index *ix)
 static void
 begin(struct shared *sh)
 {
-	if ((sh->index = index_open(sh->conf->state_dir, INDEX_WRITE)) == NULL)
+	if ((sh->index = index_open(sh->conf->state_dir, INDEX_WRITE)) ==
+		NULL ||
+	    index_keep(sh->conf->state_dir) == -1)
 		exit(1);
 	pin_store_dir(sh->conf, sh->index);
 	if (sh->conf->nfiles > 0 &&

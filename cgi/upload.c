@@ -139,7 +139,8 @@ check_index(const struct conf *conf, struct index *ix, bool look)
 {
 	if (!ready_index(conf, ix) || (look && !ready_index_whole(conf, ix)))
 		fatalx("the index can't be used, see above");
-	if (clean_forget(conf->state_dir) == -1)
+	if (clean_forget(conf->state_dir) == -1 ||
+	    index_keep(conf->state_dir) == -1)
 		exit(1);
 }
 

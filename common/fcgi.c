@@ -570,7 +570,7 @@ answer(struct worker *w, struct request *r, const struct settings *settings)
 	if (w->state == NULL &&
 	    (w->state = prog->state_new(prog->shared)) == NULL)
 		return reply_text(
-		    r, sent ? 424 : 500, "the server can't open its index");
+		    r, sent ? 424 : 503, "the server can't open its index");
 	prog->use(w->state, settings);
 	scope = t->scope & ~prog->open_scopes;
 	r->private = scope != 0;

@@ -153,7 +153,7 @@ struct fcgi_program {
 	/* Each request is served by what is in force when it comes; its
 	 * trusted_proxies are those whose X-Forwarded-For is believed. */
 	struct live *live;
-	/* A thread's own state, made at its first request; NULL: answer 500 */
+	/* A thread's own state, made at its first request; NULL: answer 503 */
 	void *(*state_new)(void *shared);
 	void (*state_free)(void *state);
 	/* Serve the next request by s: called before authorize and handler */

@@ -2,8 +2,11 @@
 
 #include "index.h"
 
+#include <sys/stat.h>
+
 #include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +28,52 @@ index_path(const char *state_dir, char path[PATH_MAX])
 	return -1;
 }
 
+/* What index_keep found; st_ino is 0 before. */
+static struct stat kept;
+
+int
+index_keep(const char *state_dir)
+{
+	char path[PATH_MAX];
+
+	if (index_path(state_dir, path) == -1)
+		return -1;
+	if (stat(path, &kept) == 0)
+		return 0;
+	log_warn("index: %s", path);
+	return -1;
+}
+
+/* Is another file, or none, where the one was that is kept? */
+static bool
+is_another(const char *path)
+{
+	static atomic_bool told;
+	struct stat st;
+
+	if (kept.st_ino == 0 ||
+	    (stat(path, &st) == 0 && st.st_ino == kept.st_ino &&
+		st.st_dev == kept.st_dev))
+		return false;
+	if (!atomic_exchange(&told, true))
+		log_warnx("index: %s is not the one that this program was "
+			  "started with: stop the programs, put the right one "
+			  "back, and start them",
+		    path);
+	return true;
+}
+
 struct index *
 index_open(const char *state_dir, enum index_mode mode)
 {
 	char path[PATH_MAX];
 	struct index *ix;
 
-	if (index_path(state_dir, path) == -1 ||
+	if (index_path(state_dir, path) == -1 || is_another(path) ||
 	    (ix = calloc(1, sizeof(*ix))) == NULL)
 		return NULL;
 	if ((ix->db = db_open(path, mode == INDEX_WRITE)) == NULL ||
+	    is_another(path) ||
 	    db_migrate(ix->db, index_migrations, index_nmigrations) == -1) {
 		index_close(ix);
 		return NULL;

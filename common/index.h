@@ -60,6 +60,14 @@ enum index_mode { INDEX_READ, INDEX_WRITE };
  * had or is newer than this program (logged).
  */
 struct index *index_open(const char *state_dir, enum index_mode mode);
+
+/*
+ * The index file under state_dir is this process's from now on: index_open
+ * takes no other and makes no new one in its place (logged once).  A thread
+ * that opens it late is so kept from what the others have noticed: index_moved.
+ * Before there are threads.  0, or -1 when there is none (logged).
+ */
+int index_keep(const char *state_dir);
 /* The same for one that is there and needs nothing; NULL otherwise. */
 struct index *index_open_as_is(const char *state_dir);
 /* The same, for one that is only read: nothing in it can be changed. */

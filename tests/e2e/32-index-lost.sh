@@ -177,4 +177,25 @@ for how in removed replaced 'without -wal' 'without -shm'; do
 	healed "$how"
 done
 
+# Threads too that had nothing to do before: none begins with a new index.
+site_stop
+site_start
+rm -f "$S"/index.db*
+late=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	status -u ":$SECRET" -T "$nar" "$U/cache/$key" >"$W/late.put.$i" &
+	late="$late $!"
+	status "$U/cache/$hash.narinfo" >"$W/late.get.$i" &
+	late="$late $!"
+done
+# shellcheck disable=SC2086
+wait $late
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	case "$(cat "$W/late.put.$i") $(cat "$W/late.get.$i")" in
+	424\ 503 | 503\ 503) ;;
+	*) fail "of no index: $(cat "$W/late.put.$i" "$W/late.get.$i")" ;;
+	esac
+done
+ok "and none was made" not test -e "$S/index.db"
+
 e2e_end

@@ -471,10 +471,10 @@ END_TEST
 static const struct {
 	const char *params, *has;
 } stateless[] = {
-	{ TO("GET", "/x"), "Status: 500 " },
+	{ TO("GET", "/x"), "Status: 503 " },
 	{ TO("PUT", "/x") OK_TOKEN "CONTENT_LENGTH=0\n", "Status: 424 " },
 	{ TO("PUT", "/x") OK_TOKEN "CONTENT_LENGTH=0\nTMPNIX_ROLE=check\n",
-	    "X-Tmpnix-Status: 500\r\n" },
+	    "X-Tmpnix-Status: 503\r\n" },
 };
 
 START_TEST(no_state)

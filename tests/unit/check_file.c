@@ -418,6 +418,11 @@ START_TEST(lock_one_of_some)
 	close(b);
 	ck_assert_int_eq(file_lock_one(dir, "none/run", 2), -1);
 	ck_assert_int_eq(errno, ENOENT);
+	/* Somebody's link to a file elsewhere. */
+	ck_assert_int_eq(symlink("elsewhere", "link.0"), 0);
+	ck_assert_int_eq(file_lock_one(dir, "link", 1), -1);
+	ck_assert_int_eq(errno, ELOOP);
+	ck_assert_int_eq(access("elsewhere", F_OK), -1);
 }
 END_TEST
 

@@ -210,6 +210,7 @@ make_bodies(void)
 	scratch_write("secret", "secret", 6);
 	ck_assert_int_eq(
 	    symlink(scratch_path("secret"), scratch_path("body/0/link")), 0);
+	ck_assert_int_eq(mkfifo(scratch_path("body/fifo"), 0600), 0);
 }
 
 START_TEST(takes_file)
@@ -244,6 +245,7 @@ static const char *const outside[] = {
 	"body/0",
 	"body",
 	"body/none",
+	"body/fifo",
 	"bodyx/0/0001",
 };
 

@@ -93,9 +93,9 @@ head -c 20000 /dev/urandom >"$W/log.txt"
 # pushes NAME: 3,200 of 64 clients, and how large the WAL gets.
 pushes() {
 	begin=$(date +%s%N)
-	seq 3200 | xargs -P 64 -I N curl -q -s -m 120 -o /dev/null \
+	seq 3200 | xargs -P 64 -I '{}' curl -q -s -m 120 -o /dev/null \
 	    -w '%{http_code} %{time_total}\n' -u ":$SECRET" -T "$W/log.txt" \
-	    "$U/cache/log/00000000000000000000000000000000-$1N.drv" >"$W/pushes"
+	    "$U/cache/log/00000000000000000000000000000000-$1{}.drv" >"$W/pushes"
 	echo "3,200 pushes $1: $((($(date +%s%N) - begin) / 1000000)) ms," \
 	    "$(grep -vc '^201 ' "$W/pushes") refused, the longest $(cut -d ' ' \
 	    -f 2 "$W/pushes" | sort -n | tail -n 1) s, WAL" \

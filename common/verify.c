@@ -116,6 +116,15 @@ budget_set(struct budget *b, int fd, const struct verify_how *how)
 		1024);
 }
 
+/* The longest listing that is kept. */
+static size_t
+listing_max(const struct budget *b)
+{
+	return b->sent < VERIFY_LISTING_MAX / VERIFY_LISTING_TIMES
+	    ? VERIFY_LISTING_FREE + b->sent * VERIFY_LISTING_TIMES
+	    : VERIFY_LISTING_MAX;
+}
+
 static void __attribute__((format(printf, 4, 5))) too_large(struct verified *v,
     enum verify_limit over, uint64_t limit, const char *fmt, ...)
 {
@@ -203,12 +212,12 @@ verify_nar(int fd, const struct key *k, const struct verify_how *how,
 	int rc = -1;
 
 	memset(v, 0, sizeof(*v));
-	v->listing.max = VERIFY_LISTING_MAX;
+	budget_set(&budget, fd, how);
+	v->listing.max = listing_max(&budget);
 	snprintf(v->compression, sizeof(v->compression), "%s", f->compression);
 	if (work_new(&w, fd, f, &v->listing) == -1 ||
 	    (how->refs != NULL && (w.refs = refscan_new(how->refs)) == NULL))
 		goto out;
-	budget_set(&budget, fd, how);
 	if (read_all(&w, &budget, how->stop, v) == -1)
 		goto out;
 	if (v->verdict != VERDICT_GOOD || buf_failed(&v->listing))

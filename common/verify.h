@@ -21,8 +21,11 @@
 #include "key.h"
 #include "refscan.h"
 
-/* A listing that is longer is not kept. */
+/* A listing that is longer is not kept, nor one that is longer than FREE and
+ * TIMES what was sent: it lies in the index and counts for no quota. */
 #define VERIFY_LISTING_MAX ((size_t)4 << 20)
+#define VERIFY_LISTING_FREE ((size_t)64 << 10)
+#define VERIFY_LISTING_TIMES 16
 #define VERIFY_WHY_MAX 160
 
 enum verdict {

@@ -229,6 +229,27 @@ over "what may be unpacked" \
 upload_restart max_nar_ratio 2 max_nar_size 1G
 over "the largest NAR" "over max_nar_size, 1073741824 bytes"
 upload_restart max_nar_cpu 2m max_nar_ratio 100000
+# A listing lies in the index: few bytes don't make a long one.
+has_verdict() {
+	[ "$(sql "SELECT count(*) FROM nar WHERE key = '$1'")" = 1 ]
+}
+empty_files() {
+	perl -e 'sub s { pack("Q<", length $_[0]) . $_[0] .
+		    "\0" x (-length($_[0]) % 8) }
+		print &s("nix-archive-1"), &s("("), &s("type"), &s("directory");
+		print map { &s("entry"), &s("("), &s("name"),
+		    &s(sprintf "%06d", $_), &s("node"), &s("("), &s("type"),
+		    &s("regular"), &s("contents"), &s(""), &s(")"), &s(")") }
+		    1 .. shift;
+		print &s(")")' "$1" | brotli -c >"$W/made/files-$1"
+	nar_is "$W/made/files-$1" .br
+	put "$key" "$nar"
+	until_true 60 has_verdict "$key"
+	sql "SELECT listing IS NOT NULL FROM nar WHERE key = '$key'"
+}
+is "the listing of 500 empty files" "$(empty_files 500)" 1
+is "not that of 40,000" \
+    "$(empty_files 40000)" 0
 # A verdict of a smaller limit is none.
 upload_restart max_nar_size 8
 path_make grown x

@@ -155,8 +155,9 @@ put "$log" "$W/a-log"
 is "a log" "$code" 201
 settle
 is "which comes by X-Accel-Redirect" "$(curl -q -s "$U/cache/$log")" "a log"
-is "modes below store/" "$(find "$S/store" -type d ! -perm 755 -o \
-    -type f ! -perm 644)" ""
+# (What is half-written lies in .put/, which is nobody else's.)
+is "modes below store/" "$(find "$S/store" -name .put -prune -o \( -type d \
+    ! -perm 755 -o -type f ! -perm 644 \) -print)" ""
 is "modes of the index" "$(find "$S" -maxdepth 1 -name 'index.db*' \
     \( ! -user nobody -o -perm /077 \))" ""
 # New directories, made by the programs: not narrower than they were.
@@ -194,8 +195,10 @@ req "$U/drv/${drv%%-*}.narinfo"
 is "its narinfo" "$code" 200
 drv_nar=$(sed -n 's/^URL: //p' "$W/body")
 is "its NAR" "$(status "$U/drv/$drv_nar")" 200
-is "modes below drvs/" "$(find "$S/drvs" -type d ! -perm 755 -o \
-    -type f ! -perm -044)" ""
+is "modes below drvs/" "$(find "$S/drvs" -name .put -prune -o \( -type d \
+    ! -perm 755 -o -type f ! -perm -044 \) -print)" ""
+is "modes of .put" "$(find "$S/store/.put" "$S/drvs/.put" -maxdepth 0 \
+    ! -perm 700)" ""
 is "all that was made is the user's" "$(find "$S" ! -user nobody)" ""
 
 # Sockets in a directory of root's: nobody else can remove them, and the next

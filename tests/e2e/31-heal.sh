@@ -58,7 +58,7 @@ ok "is there again" back "$W/log.txt" "log/$hash-healed.drv"
 path_make spooled "$(seq 2000)"
 put "$key" "$nar"
 settle
-later=$(($(date +%s) + 86400))
+later=$(($(date +%s) + 100))
 d=$(sql "SELECT hex(randomblob(8))" | tr A-F a-f).1
 sql "UPDATE asset SET state = 'relaying', owner = 'another', lease = $later,
     spool = '$d' WHERE key = '$key'"

@@ -272,7 +272,10 @@ served() {
 }
 serve() {
 	sql "UPDATE path SET narinfo = CAST(readfile('$2') AS TEXT)
-	    WHERE cache = 'drv' AND hash_part = '$1'"
+	    WHERE cache = 'drv' AND hash_part = '$1';
+	    UPDATE asset SET size = $(wc -c <"$2"),
+	    sha256 = X'$(sha256sum "$2" | cut -d' ' -f1)'
+	    WHERE cache = 'drv' AND key = '$1.narinfo'"
 }
 tb 0 --url "$U" --no-build other-1
 drv=$(cat "$W/out")
